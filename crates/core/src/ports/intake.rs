@@ -1,0 +1,46 @@
+//! Taking notifications in.
+
+use async_trait::async_trait;
+
+use crate::error::StoreError;
+use crate::id::MessageId;
+use crate::idempotency::Idempotency;
+use crate::notification::NewNotification;
+
+/// One notification to be stored, with the key it came under.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The notification.
+    pub notification: NewNotification,
+    /// Its idempotency key, if the caller gave one.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Stored durably.
+    Accepted(MessageId),
+    /// The key was used before with the same body: the answer of then.
+    Replayed(MessageId),
+    /// The key was used before with another body. Nothing was stored.
+    Mismatched,
+}
+
+/// Makes notifications durable.
+#[async_trait]
+pub trait Intake: Send + Sync {
+    /// Stores a batch: for each new submission the notification, its content, its job, its key and the first entry of
+    /// its journal.
+    ///
+    /// - MUST be durable on stable storage before it returns `Ok`; one answer per submission, in order.
+    /// - MUST be atomic: after an error nothing of the batch is stored.
+    /// - MUST check each key in the same transaction, against what is stored and against the batch itself. A key whose
+    ///   `expires_at` is at or before the notification's `accepted_at` counts as absent.
+    /// - Concurrent calls with one key MUST yield one `Accepted`.
+    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Acceptance>, StoreError>;
+
+    /// What `accept` would answer to a key already used, without storing anything; `None` if the key is new. The
+    /// present is the time at which keys are judged expired.
+    async fn replay(&self, key: &Idempotency, now: crate::time::Timestamp) -> Result<Option<Acceptance>, StoreError>;
+}
