@@ -66,7 +66,7 @@ mod tests {
         assert!(!nobody.may_read(None));
         let reader = Caller {
             reads_any: true,
-            ..caller
+            ..caller.clone()
         };
         assert!(reader.may_read(Some(other)) && !reader.may_change(Some(other)));
     }

@@ -328,7 +328,7 @@ fn expiry(errors: &mut Vec<FieldError>, at: Option<&RawValue>, ttl: Option<&RawV
             "cannot stand beside expiresAt; send one of them",
         ));
     }
-    at.map(Expiry::At).or(ttl.map(Expiry::After))
+    at.map(Expiry::At).or_else(|| ttl.map(Expiry::After))
 }
 
 fn ttl_seconds(value: &RawValue) -> Result<Duration, String> {

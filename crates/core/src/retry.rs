@@ -35,7 +35,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            schedule: vec![Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)],
+            schedule: vec![Duration::from_secs(2), Duration::from_secs(10), Duration::from_mins(1)],
             max_retries: 3,
             guarantee: Guarantee::AtLeastOnce,
         }
@@ -54,7 +54,7 @@ impl Policy {
         let base = self
             .schedule
             .get(index)
-            .or(self.schedule.last())
+            .or_else(|| self.schedule.last())
             .copied()
             .unwrap_or(Duration::from_secs(1));
         let jittered = base.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter.clamp(0.0, 1.0));
@@ -74,7 +74,7 @@ pub const MAX_AUTOMATIC_REDRIVES: u32 = 5;
 
 /// When a dead letter is redriven by itself: 60 s, doubled for each redrive before; `None` after the fifth.
 pub fn automatic_redrive(redrives: u32, died_at: Timestamp) -> Option<Timestamp> {
-    (redrives < MAX_AUTOMATIC_REDRIVES).then(|| died_at + Duration::from_secs(60) * 2_u32.pow(redrives))
+    (redrives < MAX_AUTOMATIC_REDRIVES).then(|| died_at + Duration::from_mins(1) * 2_u32.pow(redrives))
 }
 
 /// The policies of an installation: the first whose pattern selects the routing key counts, else the default.

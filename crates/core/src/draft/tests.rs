@@ -63,7 +63,7 @@ fn all_options_are_read() {
     let draft = parse(body(rest).as_bytes()).unwrap();
     assert_eq!((draft.category.as_str(), draft.priority), ("otp", Priority::Critical));
     assert_eq!(draft.send_at, Some(Timestamp::from_millis(1_767_225_600_000)));
-    assert_eq!(draft.expiry, Some(Expiry::After(Duration::from_secs(60))));
+    assert_eq!(draft.expiry, Some(Expiry::After(Duration::from_mins(1))));
     assert_eq!(draft.key, Some(IdempotencyKey::new("k").unwrap()));
     assert_eq!(draft.metadata.as_deref(), Some(r#"{"a":1}"#));
 }

@@ -1,0 +1,30 @@
+//! The embedded store: SQLite in one directory, for one process.
+//!
+//! One thread owns the only writing connection. It takes all writes that are waiting, runs them in one transaction,
+//! commits once (`synchronous=FULL`: on stable storage) and then answers all of them: group commit without a timer,
+//! because the next group forms while the disk works. Reads run on connections of their own and never wait for writes.
+//!
+//! Three things are held in memory beside the tables, changed only after a commit: where work is due ([`lanes`]), recent
+//! idempotency keys ([`keys`]), and users (`users`). All are rebuilt at start.
+
+pub mod backup;
+mod catalog;
+mod dead_letters;
+mod error;
+mod history;
+mod intake;
+mod jobs;
+mod keys;
+mod lanes;
+mod migrations;
+mod open;
+mod queues;
+mod readers;
+mod rows;
+mod streams;
+mod upkeep;
+mod users;
+mod writer;
+
+pub use migrations::{Migrated, SCHEMA_VERSION};
+pub use open::{OpenError, Options, SqliteStore, check, migrate, schema_version};
