@@ -32,10 +32,7 @@ impl Caller {
         if self.is_admin {
             return Ok(());
         }
-        Err(Problem::new(
-            ErrorCode::FORBIDDEN,
-            "This needs a token with the scope `admin`",
-        ))
+        Err(Problem::new(ErrorCode::FORBIDDEN, "This needs a token with the scope `admin`"))
     }
 
     fn is(&self, owner: Option<UserId>) -> bool {
@@ -51,23 +48,12 @@ mod tests {
     fn a_plain_caller_has_only_what_is_theirs() {
         let me = UserId(uuid::Uuid::from_u128(1));
         let other = UserId(uuid::Uuid::from_u128(2));
-        let caller = Caller {
-            tenant: TenantId::DEFAULT,
-            user: Some(me),
-            reads_any: false,
-            is_admin: false,
-        };
+        let caller = Caller { tenant: TenantId::DEFAULT, user: Some(me), reads_any: false, is_admin: false };
         assert!(caller.may_read(Some(me)) && caller.may_change(Some(me)));
         assert!(!caller.may_read(Some(other)) && !caller.may_read(None));
-        let nobody = Caller {
-            user: None,
-            ..caller.clone()
-        };
+        let nobody = Caller { user: None, ..caller.clone() };
         assert!(!nobody.may_read(None));
-        let reader = Caller {
-            reads_any: true,
-            ..caller.clone()
-        };
+        let reader = Caller { reads_any: true, ..caller };
         assert!(reader.may_read(Some(other)) && !reader.may_change(Some(other)));
     }
 }

@@ -65,17 +65,9 @@ pub struct Breaker {
 
 #[derive(Clone, Debug)]
 enum State {
-    Closed {
-        calls: VecDeque<Call>,
-        failures_in_a_row: usize,
-    },
-    Open {
-        until: Timestamp,
-    },
-    HalfOpen {
-        under_way: usize,
-        succeeded: usize,
-    },
+    Closed { calls: VecDeque<Call>, failures_in_a_row: usize },
+    Open { until: Timestamp },
+    HalfOpen { under_way: usize, succeeded: usize },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,19 +81,13 @@ const MAX_CALLS: usize = 256;
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self {
-            state: State::closed(),
-            trips: 0,
-        }
+        Self { state: State::closed(), trips: 0 }
     }
 }
 
 impl State {
     fn closed() -> Self {
-        Self::Closed {
-            calls: VecDeque::new(),
-            failures_in_a_row: 0,
-        }
+        Self::Closed { calls: VecDeque::new(), failures_in_a_row: 0 }
     }
 }
 
@@ -136,12 +122,7 @@ impl Breaker {
     /// A permitted call starts.
     pub fn started(&mut self, now: Timestamp) {
         match &mut self.state {
-            State::Open { until } if *until <= now => {
-                self.state = State::HalfOpen {
-                    under_way: 1,
-                    succeeded: 0,
-                }
-            }
+            State::Open { until } if *until <= now => self.state = State::HalfOpen { under_way: 1, succeeded: 0 },
             State::HalfOpen { under_way, .. } => *under_way += 1,
             State::Open { .. } | State::Closed { .. } => {}
         }
@@ -157,15 +138,9 @@ impl Breaker {
     /// A started call ended. Returns whether the position changed.
     pub fn finished(&mut self, healthy: bool, settings: &Settings, now: Timestamp) -> bool {
         match &mut self.state {
-            State::Closed {
-                calls,
-                failures_in_a_row,
-            } => {
+            State::Closed { calls, failures_in_a_row } => {
                 *failures_in_a_row = if healthy { 0 } else { *failures_in_a_row + 1 };
-                calls.push_back(Call {
-                    at: now,
-                    failed: !healthy,
-                });
+                calls.push_back(Call { at: now, failed: !healthy });
                 let too_old = |call: &Call| call.at < now - settings.window;
                 while calls.len() > MAX_CALLS || calls.front().is_some_and(too_old) {
                     calls.pop_front();
@@ -281,10 +256,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_probe_gives_its_place_back() {
-        let settings = Settings {
-            probes: 1,
-            ..Settings::default()
-        };
+        let settings = Settings { probes: 1, ..Settings::default() };
         let mut breaker = opened(&settings);
         let later = NOW + settings.open_for;
         breaker.started(later);

@@ -51,12 +51,7 @@ mod tests {
 
     #[test]
     fn addresses_that_can_be_mailed() {
-        for text in [
-            "a@b.example",
-            "first.last+tag@sub.example.com",
-            "ø@bücher.example",
-            "x@localhost",
-        ] {
+        for text in ["a@b.example", "first.last+tag@sub.example.com", "ø@bücher.example", "x@localhost"] {
             assert!(is_email(text), "{text}");
         }
     }
@@ -84,16 +79,8 @@ mod tests {
     #[test]
     fn numbers_are_e164() {
         assert!(is_phone("+1234567890") && is_phone("+442071838750"));
-        for text in [
-            "",
-            "+",
-            "1234567890",
-            "+0123456789",
-            "+12 34567890",
-            "+1234567890123456",
-            "+123456",
-            "+12345678٣",
-        ] {
+        for text in ["", "+", "1234567890", "+0123456789", "+12 34567890", "+1234567890123456", "+123456", "+12345678٣"]
+        {
             assert!(!is_phone(text), "{text}");
         }
     }

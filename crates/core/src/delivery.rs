@@ -46,14 +46,8 @@ pub enum State {
 
 impl State {
     /// All states.
-    pub const ALL: [Self; 6] = [
-        Self::Queued,
-        Self::Sending,
-        Self::Delivered,
-        Self::Dead,
-        Self::Expired,
-        Self::Cancelled,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Sending, Self::Delivered, Self::Dead, Self::Expired, Self::Cancelled];
 
     /// Whether no transition leaves this state.
     pub const fn is_terminal(self) -> bool {
@@ -236,12 +230,7 @@ pub fn step(
     now: Timestamp,
     jitter: f64,
 ) -> Result<Transition, Refused> {
-    let decision = Decision {
-        delivery,
-        policy,
-        now,
-        jitter,
-    };
+    let decision = Decision { delivery, policy, now, jitter };
     match (delivery.state, event) {
         (State::Sending, Event::Attempted { verdict, attempt }) => Ok(decision.attempted(&verdict, attempt)),
         (State::Queued | State::Sending, Event::Expired) => {
@@ -270,12 +259,9 @@ impl Decision<'_> {
         let at_most_once = self.policy.guarantee == Guarantee::AtMostOnce;
         match verdict {
             Verdict::Delivered => self.end(State::Delivered, JournalEvent::Delivered, None, Some(attempt)),
-            Verdict::Reject => self.end(
-                State::Dead,
-                JournalEvent::Dead,
-                said.or_else(|| text("Refused")),
-                Some(attempt),
-            ),
+            Verdict::Reject => {
+                self.end(State::Dead, JournalEvent::Dead, said.or_else(|| text("Refused")), Some(attempt))
+            }
             Verdict::Unknown if at_most_once => {
                 let error = text("The outcome is unknown and the category allows one attempt at most");
                 self.end(State::Dead, JournalEvent::Dead, error, Some(attempt))
@@ -318,39 +304,25 @@ impl Decision<'_> {
         } else {
             requeued
         };
-        Transition {
-            lost_leases,
-            ..transition
-        }
+        Transition { lost_leases, ..transition }
     }
 
     /// Unsent: the attempt does not count, and the journal does not grow with every restart.
     fn released(&self) -> Transition {
         let attempts = self.delivery.attempts.saturating_sub(1);
-        Transition {
-            attempts,
-            ..self.transition(Next::Queue { due_at: self.now }, None, None)
-        }
+        Transition { attempts, ..self.transition(Next::Queue { due_at: self.now }, None, None) }
     }
 
     /// The end of a delivery whose last claim, if any, sent nothing.
     fn ended(&self, state: State, event: JournalEvent, error: &str) -> Transition {
         let unsent = u32::from(self.delivery.state == State::Sending);
         let attempts = self.delivery.attempts.saturating_sub(unsent);
-        Transition {
-            attempts,
-            ..self.end(state, event, text(error), None)
-        }
+        Transition { attempts, ..self.end(state, event, text(error), None) }
     }
 
     fn end(&self, state: State, event: JournalEvent, error: Option<String>, attempt: Option<Attempt>) -> Transition {
         let error = error.map(|error| shorten(&error));
-        let entry = Entry {
-            at: self.now,
-            event,
-            attempt,
-            detail: error.clone(),
-        };
+        let entry = Entry { at: self.now, event, attempt, detail: error.clone() };
         self.transition(Next::End(state), error, Some(entry))
     }
 

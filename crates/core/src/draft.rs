@@ -121,21 +121,14 @@ pub fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
     let text = checked_text(body)?;
     require_object(text)?;
     serde_json::from_str(text).map_err(|error| {
-        if error.is_data() {
-            Problem::new(ErrorCode::INVALID_FIELD, error.to_string())
-        } else {
-            malformed(&error)
-        }
+        if error.is_data() { Problem::new(ErrorCode::INVALID_FIELD, error.to_string()) } else { malformed(&error) }
     })
 }
 
 /// Checks that a body is UTF-8 and within the limits of depth and size, before it is parsed.
 fn checked_text(body: &[u8]) -> Result<&str, Problem> {
     let text = std::str::from_utf8(body).map_err(|error| {
-        Problem::new(
-            ErrorCode::INVALID_JSON,
-            format!("The body is not UTF-8: invalid at byte {}", error.valid_up_to()),
-        )
+        Problem::new(ErrorCode::INVALID_JSON, format!("The body is not UTF-8: invalid at byte {}", error.valid_up_to()))
     })?;
     check_shape(text)?;
     Ok(text)
@@ -179,10 +172,7 @@ fn check_shape(text: &str) -> Result<(), Problem> {
 fn require_object(text: &str) -> Result<(), Problem> {
     match text.trim_start().bytes().next() {
         Some(b'{') => Ok(()),
-        None => Err(Problem::new(
-            ErrorCode::INVALID_JSON,
-            "The body is empty; send a JSON object",
-        )),
+        None => Err(Problem::new(ErrorCode::INVALID_JSON, "The body is empty; send a JSON object")),
         Some(_) => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
             Ok(_) => Err(Problem::new(ErrorCode::INVALID_FIELD, "The body must be a JSON object")),
             Err(error) => Err(malformed(&error)),
@@ -197,11 +187,9 @@ fn malformed(error: &serde_json::Error) -> Problem {
 fn parse_text(text: &str) -> Result<Draft, Problem> {
     require_object(text)?;
     let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-    let (Some(target_user), Some(channel), Some(payload)) = (
-        present(fields.target_user_id),
-        present(fields.channel),
-        present(fields.payload),
-    ) else {
+    let (Some(target_user), Some(channel), Some(payload)) =
+        (present(fields.target_user_id), present(fields.channel), present(fields.payload))
+    else {
         return Err(Problem::new(ErrorCode::MISSING_FIELDS, REQUIRED));
     };
     let payload_map: Map<String, Value> = object(payload).map_err(|why| match why {
@@ -224,11 +212,7 @@ fn parse_text(text: &str) -> Result<Draft, Problem> {
         metadata: read(&mut errors, "metadata", fields.metadata, metadata),
         fingerprint: Fingerprint::of(text.as_bytes()),
     };
-    if errors.is_empty() {
-        Ok(draft)
-    } else {
-        Err(Problem::fields(ErrorCode::INVALID_FIELD, errors))
-    }
+    if errors.is_empty() { Ok(draft) } else { Err(Problem::fields(ErrorCode::INVALID_FIELD, errors)) }
 }
 
 /// The seed's notion of a missing field: absent, or falsy in JavaScript.
@@ -273,9 +257,7 @@ fn read<T>(
     parse: impl FnOnce(&RawValue) -> Result<T, String>,
 ) -> Option<T> {
     let value = field.filter(|value| value.get() != "null")?;
-    parse(value)
-        .map_err(|message| errors.push(FieldError::new(name, message)))
-        .ok()
+    parse(value).map_err(|message| errors.push(FieldError::new(name, message))).ok()
 }
 
 fn string(value: &RawValue) -> Result<String, String> {
@@ -288,13 +270,11 @@ fn user_id(value: &RawValue) -> Result<Uuid, String> {
 }
 
 fn channel_name(value: &RawValue) -> Result<String, String> {
-    string(value).and_then(|text| {
-        if text.len() <= 50 {
-            Ok(text)
-        } else {
-            Err("must have at most 50 characters".to_owned())
-        }
-    })
+    string(value).and_then(
+        |text| {
+            if text.len() <= 50 { Ok(text) } else { Err("must have at most 50 characters".to_owned()) }
+        },
+    )
 }
 
 fn category(value: &RawValue) -> Result<String, String> {
@@ -302,17 +282,12 @@ fn category(value: &RawValue) -> Result<String, String> {
     if text == SYSTEM_CATEGORY {
         return Err("is reserved".to_owned());
     }
-    if is_word(&text) {
-        Ok(text)
-    } else {
-        Err("must be 1 to 64 letters, digits, - or _".to_owned())
-    }
+    if is_word(&text) { Ok(text) } else { Err("must be 1 to 64 letters, digits, - or _".to_owned()) }
 }
 
 fn priority(value: &RawValue) -> Result<Priority, String> {
     let text = string(value).unwrap_or_default();
-    text.parse()
-        .map_err(|()| "must be one of: critical, high, normal, low".to_owned())
+    text.parse().map_err(|()| "must be one of: critical, high, normal, low".to_owned())
 }
 
 fn instant(value: &RawValue) -> Result<Timestamp, String> {
@@ -323,10 +298,7 @@ fn expiry(errors: &mut Vec<FieldError>, at: Option<&RawValue>, ttl: Option<&RawV
     let at = read(errors, "expiresAt", at, instant);
     let ttl = read(errors, "ttlSeconds", ttl, ttl_seconds);
     if at.is_some() && ttl.is_some() {
-        errors.push(FieldError::new(
-            "ttlSeconds",
-            "cannot stand beside expiresAt; send one of them",
-        ));
+        errors.push(FieldError::new("ttlSeconds", "cannot stand beside expiresAt; send one of them"));
     }
     at.map(Expiry::At).or_else(|| ttl.map(Expiry::After))
 }

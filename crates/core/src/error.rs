@@ -86,10 +86,7 @@ pub struct FieldError {
 impl FieldError {
     /// A complaint about `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { field: field.into(), message: message.into() }
     }
 }
 
@@ -108,11 +105,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with its own message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            errors: Vec::new(),
-        }
+        Self { code, message: message.into(), errors: Vec::new() }
     }
 
     /// A problem whose message is the meaning of its code.

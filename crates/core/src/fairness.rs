@@ -48,10 +48,7 @@ struct Turns<K> {
 
 impl<K> Default for Turns<K> {
     fn default() -> Self {
-        Self {
-            times: HashMap::new(),
-            present: 0,
-        }
+        Self { times: HashMap::new(), present: 0 }
     }
 }
 
@@ -140,8 +137,7 @@ impl Fairness {
 
     fn serve(&mut self, lane: &Lane) {
         self.tenants.serve(&lane.queue.tenant, 1);
-        self.priorities
-            .serve(&(lane.queue.tenant, lane.priority), stride(lane.priority));
+        self.priorities.serve(&(lane.queue.tenant, lane.priority), stride(lane.priority));
         self.queues.serve(&lane.queue, 1);
     }
 }
@@ -153,33 +149,24 @@ mod tests {
     use super::*;
 
     fn lane(tenant: i64, destination: &str, priority: Priority) -> Lane {
-        let queue = QueueKey {
-            tenant: TenantId::from_integer(tenant),
-            destination: Destination::new("webhook", destination),
-        };
+        let queue =
+            QueueKey { tenant: TenantId::from_integer(tenant), destination: Destination::new("webhook", destination) };
         Lane { queue, priority }
     }
 
     fn busy(lane: Lane) -> Candidate {
-        Candidate {
-            lane,
-            room: 1000,
-            due: 1000,
-        }
+        Candidate { lane, room: 1000, due: 1000 }
     }
 
     fn served(plan: &[(Lane, usize)], lane: &Lane) -> usize {
-        plan.iter()
-            .find(|(planned, _)| planned == lane)
-            .map_or(0, |(_, count)| *count)
+        plan.iter().find(|(planned, _)| planned == lane).map_or(0, |(_, count)| *count)
     }
 
     #[test]
     fn a_loud_tenant_gets_no_more_than_its_share() {
         let quiet = lane(2, "z", Priority::Normal);
-        let mut candidates: Vec<Candidate> = (0..9)
-            .map(|n| busy(lane(1, &format!("d{n}"), Priority::Normal)))
-            .collect();
+        let mut candidates: Vec<Candidate> =
+            (0..9).map(|n| busy(lane(1, &format!("d{n}"), Priority::Normal))).collect();
         candidates.push(busy(quiet.clone()));
         let plan = Fairness::default().plan(&candidates, 20);
         assert_eq!(served(&plan, &quiet), 10);
@@ -187,10 +174,7 @@ mod tests {
 
     #[test]
     fn urgent_lanes_go_first_and_none_starves() {
-        let lanes: Vec<Lane> = Priority::ALL
-            .into_iter()
-            .map(|priority| lane(1, "d", priority))
-            .collect();
+        let lanes: Vec<Lane> = Priority::ALL.into_iter().map(|priority| lane(1, "d", priority)).collect();
         let candidates: Vec<Candidate> = lanes.iter().cloned().map(busy).collect();
         let plan = Fairness::default().plan(&candidates, 150);
         let shares: Vec<usize> = lanes.iter().map(|lane| served(&plan, lane)).collect();

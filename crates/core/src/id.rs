@@ -97,10 +97,7 @@ impl FromStr for MessageId {
     type Err = InvalidMessageId;
 
     fn from_str(text: &str) -> Result<Self, InvalidMessageId> {
-        Uuid::try_parse(text)
-            .ok()
-            .and_then(Self::from_uuid)
-            .ok_or(InvalidMessageId)
+        Uuid::try_parse(text).ok().and_then(Self::from_uuid).ok_or(InvalidMessageId)
     }
 }
 
@@ -131,9 +128,7 @@ pub struct MonotonicIds {
 impl MonotonicIds {
     /// Continues after the greatest id already stored.
     pub fn after(last: Option<MessageId>) -> Self {
-        Self {
-            last: AtomicU64::new(last.map_or(0, |id| id.0)),
-        }
+        Self { last: AtomicU64::new(last.map_or(0, |id| id.0)) }
     }
 }
 

@@ -54,9 +54,7 @@ pub struct IdempotencyKey(String);
 impl IdempotencyKey {
     /// Reads the value of an `Idempotency-Key` header: an RFC 8941 string in quotes, or the bare key as most clients send it.
     pub fn from_header(value: &[u8]) -> Result<Self, Problem> {
-        let text = std::str::from_utf8(value)
-            .map_err(|_not_text| invalid("it is not UTF-8"))?
-            .trim();
+        let text = std::str::from_utf8(value).map_err(|_not_text| invalid("it is not UTF-8"))?.trim();
         match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             Some(quoted) => Self::new(&unescape(quoted)?),
             None => Self::new(text),
@@ -86,10 +84,7 @@ impl IdempotencyKey {
 }
 
 fn invalid(why: &str) -> Problem {
-    Problem::new(
-        ErrorCode::INVALID_IDEMPOTENCY_KEY,
-        format!("The idempotency key is not usable: {why}"),
-    )
+    Problem::new(ErrorCode::INVALID_IDEMPOTENCY_KEY, format!("The idempotency key is not usable: {why}"))
 }
 
 /// Undoes the two escapes of an RFC 8941 string, `\"` and `\\`.
@@ -122,10 +117,7 @@ mod tests {
     fn quoted_and_bare_keys_are_the_same_key() {
         let bare = IdempotencyKey::from_header(b"order-17").unwrap();
         assert_eq!(IdempotencyKey::from_header(b"\"order-17\"").unwrap(), bare);
-        assert_eq!(
-            IdempotencyKey::from_header(br#""a\"b""#).unwrap(),
-            IdempotencyKey::new("a\"b").unwrap()
-        );
+        assert_eq!(IdempotencyKey::from_header(br#""a\"b""#).unwrap(), IdempotencyKey::new("a\"b").unwrap());
     }
 
     #[test]
@@ -140,10 +132,7 @@ mod tests {
     #[test]
     fn tenants_do_not_share_keys() {
         let key = IdempotencyKey::new("k").unwrap();
-        assert_ne!(
-            key.fingerprint(TenantId::DEFAULT),
-            key.fingerprint(TenantId::from_integer(2))
-        );
+        assert_ne!(key.fingerprint(TenantId::DEFAULT), key.fingerprint(TenantId::from_integer(2)));
     }
 
     #[test]

@@ -23,12 +23,7 @@ pub struct Entry {
 impl Entry {
     /// An entry without an attempt.
     pub fn new(at: Timestamp, event: Event) -> Self {
-        Self {
-            at,
-            event,
-            attempt: None,
-            detail: None,
-        }
+        Self { at, event, attempt: None, detail: None }
     }
 
     /// The entry with a word of explanation.

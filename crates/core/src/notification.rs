@@ -66,10 +66,7 @@ impl FromStr for Priority {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|priority| priority.as_str() == text)
-            .ok_or(())
+        Self::ALL.into_iter().find(|priority| priority.as_str() == text).ok_or(())
     }
 }
 

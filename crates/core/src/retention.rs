@@ -20,11 +20,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            undelivered: 90 * DAY,
-            delivered: 7 * DAY,
-            read: 3 * DAY,
-        }
+        Self { undelivered: 90 * DAY, delivered: 7 * DAY, read: 3 * DAY }
     }
 }
 
@@ -96,9 +92,7 @@ mod tests {
 
     fn kept_for(facts: &Facts) -> (u32, Due) {
         let policy = Policy::default();
-        let days = (0..1000)
-            .find(|days| policy.judge(facts, THEN + DAY * *days) != Due::Keep)
-            .unwrap();
+        let days = (0..1000).find(|days| policy.judge(facts, THEN + DAY * *days) != Due::Keep).unwrap();
         (days, policy.judge(facts, THEN + DAY * days))
     }
 
@@ -107,30 +101,18 @@ mod tests {
         assert_eq!(kept_for(&facts(State::Delivered)), (7, Due::Delete));
         assert_eq!(kept_for(&facts(State::Dead)), (90, Due::Delete));
         assert_eq!(kept_for(&facts(State::Queued)), (90, Due::Expire));
-        assert_eq!(
-            kept_for(&Facts {
-                read_at: Some(THEN + DAY),
-                ..facts(State::Delivered)
-            }),
-            (4, Due::Delete)
-        );
+        assert_eq!(kept_for(&Facts { read_at: Some(THEN + DAY), ..facts(State::Delivered) }), (4, Due::Delete));
     }
 
     #[test]
     fn the_earlier_of_two_rules_counts() {
-        let read_late = Facts {
-            read_at: Some(THEN + 6 * DAY),
-            ..facts(State::Delivered)
-        };
+        let read_late = Facts { read_at: Some(THEN + 6 * DAY), ..facts(State::Delivered) };
         assert_eq!(kept_for(&read_late), (7, Due::Delete));
     }
 
     #[test]
     fn a_schedule_far_ahead_is_no_failure() {
-        let scheduled = Facts {
-            due_at: THEN + 100 * DAY,
-            ..facts(State::Queued)
-        };
+        let scheduled = Facts { due_at: THEN + 100 * DAY, ..facts(State::Queued) };
         assert_eq!(kept_for(&scheduled), (190, Due::Expire));
     }
 

@@ -51,21 +51,14 @@ impl Policy {
             return None;
         }
         let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
-        let base = self
-            .schedule
-            .get(index)
-            .or_else(|| self.schedule.last())
-            .copied()
-            .unwrap_or(Duration::from_secs(1));
+        let base = self.schedule.get(index).or_else(|| self.schedule.last()).copied().unwrap_or(Duration::from_secs(1));
         let jittered = base.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter.clamp(0.0, 1.0));
         Some(retry_after.map_or(jittered, |asked| jittered.max(asked.min(MAX_RETRY_AFTER))))
     }
 
     /// The longest time from the first attempt to the last, without `Retry-After`.
     pub fn longest_window(&self) -> Duration {
-        (1..=self.max_retries.min(1000))
-            .filter_map(|number| self.delay(number, None, 1.0))
-            .sum()
+        (1..=self.max_retries.min(1000)).filter_map(|number| self.delay(number, None, 1.0)).sum()
     }
 }
 
@@ -98,10 +91,7 @@ pub struct Rule {
 impl Policies {
     /// The policy of a routing key.
     pub fn of(&self, key: &RoutingKey) -> &Policy {
-        self.rules
-            .iter()
-            .find(|rule| rule.pattern.matches(key))
-            .map_or(&self.default, |rule| &rule.policy)
+        self.rules.iter().find(|rule| rule.pattern.matches(key)).map_or(&self.default, |rule| &rule.policy)
     }
 
     /// The longest window of all policies.
@@ -120,29 +110,17 @@ mod tests {
     #[test]
     fn the_default_is_two_ten_and_sixty_seconds() {
         let policy = Policy::default();
-        let delays: Vec<u64> = (1..=3)
-            .filter_map(|n| policy.delay(n, None, 0.5))
-            .map(|delay| delay.as_secs())
-            .collect();
+        let delays: Vec<u64> =
+            (1..=3).filter_map(|n| policy.delay(n, None, 0.5)).map(|delay| delay.as_secs()).collect();
         assert_eq!(delays, [2, 10, 60]);
         assert_eq!(policy.delay(4, None, 0.5), None);
     }
 
     #[test]
     fn the_first_matching_rule_counts() {
-        let otp = Policy {
-            max_retries: 0,
-            guarantee: Guarantee::AtMostOnce,
-            ..Policy::default()
-        };
-        let rules = vec![Rule {
-            pattern: "notification.*.otp".parse().unwrap(),
-            policy: otp.clone(),
-        }];
-        let policies = Policies {
-            rules,
-            default: Policy::default(),
-        };
+        let otp = Policy { max_retries: 0, guarantee: Guarantee::AtMostOnce, ..Policy::default() };
+        let rules = vec![Rule { pattern: "notification.*.otp".parse().unwrap(), policy: otp.clone() }];
+        let policies = Policies { rules, default: Policy::default() };
         assert_eq!(policies.of(&RoutingKey::new("sms", "otp")), &otp);
         assert_eq!(policies.of(&RoutingKey::new("sms", "news")), &Policy::default());
     }

@@ -50,11 +50,7 @@ impl FromStr for Pattern {
         if text.is_empty() || text.len() > 255 {
             return Err(InvalidPattern);
         }
-        let words = text
-            .split('.')
-            .map(parse_word)
-            .collect::<Option<Vec<Word>>>()
-            .ok_or(InvalidPattern)?;
+        let words = text.split('.').map(parse_word).collect::<Option<Vec<Word>>>().ok_or(InvalidPattern)?;
         Ok(Self { words })
     }
 }
@@ -69,10 +65,7 @@ fn parse_word(word: &str) -> Option<Word> {
 
 /// Whether `text` can be one word of a routing key: 1 to 64 letters, digits, `-` or `_`.
 pub fn is_word(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 impl Pattern {
@@ -94,9 +87,7 @@ impl Pattern {
                         })
                         .collect()
                 }
-                Word::AnyOne => std::iter::once(false)
-                    .chain(reachable.iter().take(words.len()).copied())
-                    .collect(),
+                Word::AnyOne => std::iter::once(false).chain(reachable.iter().take(words.len()).copied()).collect(),
                 Word::Exactly(exact) => std::iter::once(false)
                     .chain(reachable.iter().zip(&words).map(|(here, word)| *here && word == exact))
                     .collect(),
@@ -113,10 +104,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, channel: &str, category: &str) -> bool {
-        pattern
-            .parse::<Pattern>()
-            .unwrap()
-            .matches(&RoutingKey::new(channel, category))
+        pattern.parse::<Pattern>().unwrap().matches(&RoutingKey::new(channel, category))
     }
 
     #[test]

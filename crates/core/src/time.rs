@@ -117,9 +117,7 @@ impl SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-        let elapsed = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let millis = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
         Timestamp(millis.saturating_add(self.shift_millis.load(Ordering::Relaxed)))
     }

@@ -18,12 +18,7 @@ fn attempt(number: u32, verdict: &Verdict) -> Attempt {
 }
 
 fn sending(attempts: u32) -> Delivery {
-    Delivery {
-        state: State::Sending,
-        attempts,
-        lost_leases: 0,
-        expires_at: None,
-    }
+    Delivery { state: State::Sending, attempts, lost_leases: 0, expires_at: None }
 }
 
 fn attempted(delivery: &Delivery, verdict: Verdict) -> Transition {
@@ -40,12 +35,7 @@ fn a_failure_is_retried_on_schedule_and_then_dies() {
     let failed = Verdict::Retry { after: None };
     for (attempts, seconds) in [(1, 2), (2, 10), (3, 60)] {
         let transition = attempted(&sending(attempts), failed.clone());
-        assert_eq!(
-            transition.next,
-            Next::Queue {
-                due_at: NOW + Duration::from_secs(seconds)
-            }
-        );
+        assert_eq!(transition.next, Next::Queue { due_at: NOW + Duration::from_secs(seconds) });
     }
     let last = attempted(&sending(4), failed);
     assert_eq!(last.next, Next::End(State::Dead));
@@ -59,42 +49,20 @@ fn a_refusal_dies_at_once() {
 
 #[test]
 fn retry_after_is_honoured() {
-    let transition = attempted(
-        &sending(1),
-        Verdict::Retry {
-            after: Some(Duration::from_secs(90)),
-        },
-    );
-    assert_eq!(
-        transition.next,
-        Next::Queue {
-            due_at: NOW + Duration::from_secs(90)
-        }
-    );
+    let transition = attempted(&sending(1), Verdict::Retry { after: Some(Duration::from_secs(90)) });
+    assert_eq!(transition.next, Next::Queue { due_at: NOW + Duration::from_secs(90) });
 }
 
 #[test]
 fn a_retry_that_would_come_too_late_expires_now() {
-    let delivery = Delivery {
-        expires_at: Some(NOW + Duration::from_secs(1)),
-        ..sending(1)
-    };
-    assert_eq!(
-        attempted(&delivery, Verdict::Retry { after: None }).next,
-        Next::End(State::Expired)
-    );
+    let delivery = Delivery { expires_at: Some(NOW + Duration::from_secs(1)), ..sending(1) };
+    assert_eq!(attempted(&delivery, Verdict::Retry { after: None }).next, Next::End(State::Expired));
 }
 
 #[test]
 fn at_most_once_never_repeats_what_may_have_arrived() {
-    let policy = Policy {
-        guarantee: Guarantee::AtMostOnce,
-        ..Policy::default()
-    };
-    assert_eq!(
-        attempted_under(&sending(1), Verdict::Unknown, &policy).next,
-        Next::End(State::Dead)
-    );
+    let policy = Policy { guarantee: Guarantee::AtMostOnce, ..Policy::default() };
+    assert_eq!(attempted_under(&sending(1), Verdict::Unknown, &policy).next, Next::End(State::Dead));
     let lost = step(&sending(1), Event::LeaseLost, &policy, NOW, 0.5).unwrap();
     assert_eq!(lost.next, Next::End(State::Dead));
     let failed = attempted_under(&sending(1), Verdict::Retry { after: None }, &policy);
@@ -105,27 +73,15 @@ fn at_most_once_never_repeats_what_may_have_arrived() {
 fn a_lost_lease_is_taken_up_at_once_until_it_looks_like_a_crash() {
     let first = step(&sending(1), Event::LeaseLost, &Policy::default(), NOW, 0.5).unwrap();
     assert_eq!((first.next, first.lost_leases), (Next::Queue { due_at: NOW }, 1));
-    let third = step(
-        &Delivery {
-            lost_leases: 2,
-            ..sending(3)
-        },
-        Event::LeaseLost,
-        &Policy::default(),
-        NOW,
-        0.5,
-    )
-    .unwrap();
+    let third =
+        step(&Delivery { lost_leases: 2, ..sending(3) }, Event::LeaseLost, &Policy::default(), NOW, 0.5).unwrap();
     assert_eq!((third.next, third.lost_leases), (Next::End(State::Dead), 3));
 }
 
 #[test]
 fn a_release_gives_the_attempt_back() {
     let released = step(&sending(2), Event::Released, &Policy::default(), NOW, 0.5).unwrap();
-    assert_eq!(
-        (released.next, released.attempts, released.entry),
-        (Next::Queue { due_at: NOW }, 1, None)
-    );
+    assert_eq!((released.next, released.attempts, released.entry), (Next::Queue { due_at: NOW }, 1, None));
 }
 
 #[test]
@@ -140,9 +96,7 @@ fn only_what_waits_can_be_cancelled() {
 fn verdicts() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         Just(Verdict::Delivered),
-        (0_u64..200_000).prop_map(|seconds| Verdict::Retry {
-            after: Some(Duration::from_secs(seconds))
-        }),
+        (0_u64..200_000).prop_map(|seconds| Verdict::Retry { after: Some(Duration::from_secs(seconds)) }),
         Just(Verdict::Retry { after: None }),
         Just(Verdict::Reject),
         Just(Verdict::Unknown),

@@ -16,14 +16,8 @@ fn problem(body: &str) -> Problem {
 fn the_three_fields_of_the_seed_suffice() {
     let draft = parse(body("").as_bytes()).unwrap();
     assert_eq!(draft.target_user.to_string(), USER);
-    assert_eq!(
-        (draft.channel.as_str(), draft.payload_text.as_str()),
-        ("in-app", r#"{"title":"t"}"#)
-    );
-    assert_eq!(
-        (draft.category.as_str(), draft.priority),
-        ("transactional", Priority::Normal)
-    );
+    assert_eq!((draft.channel.as_str(), draft.payload_text.as_str()), ("in-app", r#"{"title":"t"}"#));
+    assert_eq!((draft.category.as_str(), draft.priority), ("transactional", Priority::Normal));
 }
 
 #[test]
@@ -37,19 +31,14 @@ fn what_is_missing_is_told_in_the_words_of_the_seed() {
         r#"{"targetUserId":"x","type":"email","payload":0}"#,
     ] {
         let problem = problem(missing);
-        assert_eq!(
-            problem.message, "Missing required fields: targetUserId, type, payload",
-            "{missing}"
-        );
+        assert_eq!(problem.message, "Missing required fields: targetUserId, type, payload", "{missing}");
     }
 }
 
 #[test]
 fn a_payload_is_an_object() {
     for payload in ["[]", "\"text\"", "17", "true"] {
-        let problem = problem(&format!(
-            r#"{{"targetUserId":"{USER}","type":"email","payload":{payload}}}"#
-        ));
+        let problem = problem(&format!(r#"{{"targetUserId":"{USER}","type":"email","payload":{payload}}}"#));
         assert_eq!(
             (problem.code, problem.message.as_str()),
             (ErrorCode::PAYLOAD_NOT_OBJECT, "Payload must be a JSON object")
@@ -74,17 +63,7 @@ fn every_wrong_field_is_named_at_once() {
         r#","category":"a b","priority":"urgent","sendAt":"soon","ttlSeconds":-1,"idempotencyKey":7,"metadata":[]"#;
     let problem = problem(&body(rest));
     let fields: Vec<&str> = problem.errors.iter().map(|error| error.field.as_str()).collect();
-    assert_eq!(
-        fields,
-        [
-            "category",
-            "priority",
-            "sendAt",
-            "ttlSeconds",
-            "idempotencyKey",
-            "metadata"
-        ]
-    );
+    assert_eq!(fields, ["category", "priority", "sendAt", "ttlSeconds", "idempotencyKey", "metadata"]);
 }
 
 #[test]
@@ -95,16 +74,7 @@ fn two_expiries_contradict_each_other() {
 
 #[test]
 fn what_is_no_json_is_refused() {
-    for text in [
-        "",
-        " ",
-        "{",
-        "nul",
-        "{\"a\":}",
-        "[1,2",
-        "{\"payload\":{\"a\":NaN}}",
-        "\u{feff}{}",
-    ] {
+    for text in ["", " ", "{", "nul", "{\"a\":}", "[1,2", "{\"payload\":{\"a\":NaN}}", "\u{feff}{}"] {
         assert_eq!(problem(text).code, ErrorCode::INVALID_JSON, "{text:?}");
     }
     assert_eq!(parse(b"{\"type\":\"\xff\"}").unwrap_err().code, ErrorCode::INVALID_JSON);
@@ -127,31 +97,21 @@ fn deep_and_wide_bodies_are_refused_before_they_are_parsed() {
     let deep = "[".repeat(100_000);
     assert_eq!(problem(&deep).code, ErrorCode::JSON_TOO_COMPLEX);
     let wide: Vec<String> = (0..20_000).map(|n| format!("\"k{n}\":1")).collect();
-    let body = format!(
-        r#"{{"targetUserId":"{USER}","type":"in-app","payload":{{{}}}}}"#,
-        wide.join(",")
-    );
+    let body = format!(r#"{{"targetUserId":"{USER}","type":"in-app","payload":{{{}}}}}"#, wide.join(","));
     assert_eq!(problem(&body).code, ErrorCode::JSON_TOO_COMPLEX);
 }
 
 #[test]
 fn a_bad_item_of_a_batch_spoils_no_other() {
     let batch = format!(r#"{{"notifications":[{},{{}},{}]}}"#, body(""), body(""));
-    let verdicts: Vec<bool> = parse_batch(batch.as_bytes())
-        .unwrap()
-        .iter()
-        .map(Result::is_ok)
-        .collect();
+    let verdicts: Vec<bool> = parse_batch(batch.as_bytes()).unwrap().iter().map(Result::is_ok).collect();
     assert_eq!(verdicts, [true, false, true]);
 }
 
 #[test]
 fn a_batch_has_items_but_not_too_many() {
     assert_eq!(parse_batch(b"{}").unwrap_err().code, ErrorCode::MISSING_FIELDS);
-    assert_eq!(
-        parse_batch(br#"{"notifications":[]}"#).unwrap_err().code,
-        ErrorCode::MISSING_FIELDS
-    );
+    assert_eq!(parse_batch(br#"{"notifications":[]}"#).unwrap_err().code, ErrorCode::MISSING_FIELDS);
     let many = format!(r#"{{"notifications":[{}]}}"#, vec!["{}"; 1001].join(","));
     assert_eq!(parse_batch(many.as_bytes()).unwrap_err().code, ErrorCode::INVALID_FIELD);
 }

@@ -38,13 +38,7 @@ pub struct Report {
 impl Report {
     /// A report with a verdict and nothing more.
     pub const fn new(provider: &'static str, verdict: Verdict) -> Self {
-        Self {
-            provider,
-            verdict,
-            code: None,
-            message: None,
-            provider_id: None,
-        }
+        Self { provider, verdict, code: None, message: None, provider_id: None }
     }
 
     /// The report with what was said.

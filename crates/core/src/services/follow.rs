@@ -26,9 +26,7 @@ impl Follower {
     /// One notification.
     pub async fn record(&self, caller: &Caller, id: MessageId) -> Result<Record, Problem> {
         let record = self.history.record(caller.tenant, id).await?;
-        record
-            .filter(|record| caller.may_read(record.summary.user))
-            .ok_or_else(not_found)
+        record.filter(|record| caller.may_read(record.summary.user)).ok_or_else(not_found)
     }
 
     /// A page of notifications; of the caller's own, unless they may read any.
@@ -58,10 +56,7 @@ impl Follower {
         match self.history.cancel(caller.tenant, id, self.clock.now()).await? {
             Some(Cancellation::Cancelled) => self.record(caller, id).await,
             Some(Cancellation::Refused(state)) => {
-                let message = format!(
-                    "The notification cannot be cancelled any more: it is {}",
-                    state.as_str()
-                );
+                let message = format!("The notification cannot be cancelled any more: it is {}", state.as_str());
                 Err(Problem::new(ErrorCode::NOT_CANCELLABLE, message))
             }
             None => Err(not_found()),

@@ -136,21 +136,15 @@ impl Reviewer {
         if !letter.review_status.is_open() {
             return Err(closed(letter.review_status));
         }
-        let content = letter.content.ok_or_else(|| {
-            Problem::new(
-                ErrorCode::DEAD_LETTER_CLOSED,
-                "The content of the dead letter was erased",
-            )
-        })?;
+        let content = letter
+            .content
+            .ok_or_else(|| Problem::new(ErrorCode::DEAD_LETTER_CLOSED, "The content of the dead letter was erased"))?;
         let contacts = match letter.user {
             None => Contacts::default(),
             Some(user) => match self.catalog.user(letter.tenant, user).await? {
                 Some(user) => user.contacts,
                 None => {
-                    return Err(Problem::new(
-                        ErrorCode::DEAD_LETTER_CLOSED,
-                        "The user of the dead letter was deleted",
-                    ));
+                    return Err(Problem::new(ErrorCode::DEAD_LETTER_CLOSED, "The user of the dead letter was deleted"));
                 }
             },
         };
@@ -159,10 +153,7 @@ impl Reviewer {
                 let text = Value::Object(edited.clone()).to_string();
                 (edited, text)
             }
-            None => (
-                serde_json::from_str(&content.payload).unwrap_or_default(),
-                content.payload,
-            ),
+            None => (serde_json::from_str(&content.payload).unwrap_or_default(), content.payload),
         };
         let destination = self.sender.address(&letter.channel, &payload, &contacts)?;
         let now = self.clock.now();
@@ -176,10 +167,7 @@ impl Reviewer {
             category: letter.category,
             priority: letter.priority,
             destination,
-            content: Content {
-                payload: text,
-                metadata: content.metadata,
-            },
+            content: Content { payload: text, metadata: content.metadata },
             context: letter.context,
             accepted_at: now,
             due_at: now,
@@ -199,10 +187,7 @@ impl Reviewer {
 }
 
 fn closed(status: ReviewStatus) -> Problem {
-    Problem::new(
-        ErrorCode::DEAD_LETTER_CLOSED,
-        format!("The dead letter is already {}", status.as_str()),
-    )
+    Problem::new(ErrorCode::DEAD_LETTER_CLOSED, format!("The dead letter is already {}", status.as_str()))
 }
 
 fn not_found() -> Problem {

@@ -52,14 +52,9 @@ impl Submitter {
         draft: Draft,
         header_key: Option<IdempotencyKey>,
     ) -> Result<Receipt, Problem> {
-        let draft = Draft {
-            key: header_key.or(draft.key),
-            ..draft
-        };
+        let draft = Draft { key: header_key.or(draft.key), ..draft };
         let mut verdicts = self.submit_batch(tenant, context, vec![Ok(draft)]).await?;
-        verdicts
-            .pop()
-            .unwrap_or_else(|| Err(Problem::plain(ErrorCode::INTERNAL)))
+        verdicts.pop().unwrap_or_else(|| Err(Problem::plain(ErrorCode::INTERNAL)))
     }
 
     /// Accepts all good drafts in one durable commit; one verdict for each, in order.
@@ -85,9 +80,7 @@ impl Submitter {
         }
         let mut accepted = self.store(submissions, now).await?.into_iter();
         let settled = verdicts.into_iter().map(|verdict| {
-            verdict
-                .or_else(|| accepted.next())
-                .unwrap_or_else(|| Err(Problem::plain(ErrorCode::INTERNAL)))
+            verdict.or_else(|| accepted.next()).unwrap_or_else(|| Err(Problem::plain(ErrorCode::INTERNAL)))
         });
         Ok(settled.collect())
     }
@@ -100,13 +93,8 @@ impl Submitter {
         if submissions.is_empty() {
             return Ok(Vec::new());
         }
-        let any_due = submissions
-            .iter()
-            .any(|submission| submission.notification.due_at <= now);
-        let first_due = submissions
-            .iter()
-            .map(|submission| submission.notification.due_at)
-            .min();
+        let any_due = submissions.iter().any(|submission| submission.notification.due_at <= now);
+        let first_due = submissions.iter().map(|submission| submission.notification.due_at).min();
         let acceptances = self.intake.accept(submissions).await?;
         if any_due || first_due.is_some() {
             self.broker.wake();
@@ -130,10 +118,7 @@ impl Submitter {
             expires_at: now + self.key_ttl,
         });
         match self.prepare(tenant, context, draft, request, now).await {
-            Ok(notification) => Ok(Judged::New(Box::new(Submission {
-                notification,
-                idempotency,
-            }))),
+            Ok(notification) => Ok(Judged::New(Box::new(Submission { notification, idempotency }))),
             Err(problem) => {
                 let Some(idempotency) = idempotency else {
                     return Err(problem);
@@ -175,10 +160,7 @@ impl Submitter {
             category: draft.category,
             priority: draft.priority,
             destination,
-            content: Content {
-                payload: draft.payload_text,
-                metadata: draft.metadata,
-            },
+            content: Content { payload: draft.payload_text, metadata: draft.metadata },
             context: context.clone(),
             accepted_at: now,
             due_at,
@@ -212,11 +194,7 @@ fn mismatch() -> Problem {
 fn due_at(draft: &Draft, now: Timestamp) -> Result<Timestamp, Problem> {
     let due_at = draft.send_at.map_or(now, |send_at| send_at.max(now));
     if due_at > now + MAX_SCHEDULE {
-        return Err(Problem::field(
-            ErrorCode::SEND_AT_OUT_OF_RANGE,
-            "sendAt",
-            "lies more than 366 days ahead",
-        ));
+        return Err(Problem::field(ErrorCode::SEND_AT_OUT_OF_RANGE, "sendAt", "lies more than 366 days ahead"));
     }
     Ok(due_at)
 }
@@ -228,11 +206,7 @@ fn expires_at(draft: &Draft, due_at: Timestamp) -> Result<Option<Timestamp>, Pro
         Some(Expiry::At(at)) => at,
     };
     if expires_at <= due_at {
-        return Err(Problem::field(
-            ErrorCode::EXPIRES_IN_PAST,
-            "expiresAt",
-            "is not after the time of sending",
-        ));
+        return Err(Problem::field(ErrorCode::EXPIRES_IN_PAST, "expiresAt", "is not after the time of sending"));
     }
     Ok(Some(expires_at))
 }

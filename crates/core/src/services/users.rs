@@ -54,14 +54,7 @@ impl Users {
             created_at: now,
             updated_at: now,
         };
-        match self
-            .catalog
-            .create_user(NewUser {
-                user: user.clone(),
-                password_hash: draft.password_hash,
-            })
-            .await?
-        {
+        match self.catalog.create_user(NewUser { user: user.clone(), password_hash: draft.password_hash }).await? {
             Ok(()) => Ok(user),
             Err(conflict) => Err(taken(conflict)),
         }
@@ -78,19 +71,12 @@ impl Users {
         if !caller.may_change(Some(user)) {
             return Err(not_yours());
         }
-        let mut changed = UserChange {
-            contacts: current.contacts,
-            username: None,
-        };
+        let mut changed = UserChange { contacts: current.contacts, username: None };
         change(&mut changed);
         let mut errors = check_contacts(&changed.contacts);
         errors.extend(changed.username.as_deref().and_then(check_username));
         refuse(errors)?;
-        match self
-            .catalog
-            .update_user(caller.tenant, user, changed, self.clock.now())
-            .await?
-        {
+        match self.catalog.update_user(caller.tenant, user, changed, self.clock.now()).await? {
             Some(Ok(user)) => Ok(user),
             Some(Err(conflict)) => Err(taken(conflict)),
             None => Err(not_found()),
@@ -113,30 +99,19 @@ impl Users {
                 "Listing users needs a token with the scope `admin` or `read:any`",
             ));
         }
-        Ok(self
-            .catalog
-            .list_users(caller.tenant, after, limit.clamp(1, MAX_PAGE))
-            .await?)
+        Ok(self.catalog.list_users(caller.tenant, after, limit.clamp(1, MAX_PAGE)).await?)
     }
 
     /// Deletes a user and erases the content of what was theirs. Complete when it returns; should it be interrupted,
     /// upkeep completes it.
     pub async fn delete(&self, caller: &Caller, user: UserId) -> Result<(), Problem> {
         if !caller.may_change(Some(user)) {
-            return Err(if caller.may_read(Some(user)) {
-                not_yours()
-            } else {
-                not_found()
-            });
+            return Err(if caller.may_read(Some(user)) { not_yours() } else { not_found() });
         }
         if !self.catalog.delete_user(caller.tenant, user, self.clock.now()).await? {
             return Err(not_found());
         }
-        while !self
-            .upkeep
-            .erase(caller.tenant, user, self.clock.now(), ERASURE_STEP)
-            .await?
-        {}
+        while !self.upkeep.erase(caller.tenant, user, self.clock.now(), ERASURE_STEP).await? {}
         Ok(())
     }
 }
@@ -161,36 +136,16 @@ pub fn check_contacts(contacts: &Contacts) -> Vec<FieldError> {
             errors.push(FieldError::new(field, message));
         }
     };
-    check(
-        "email",
-        &contacts.email,
-        contact::is_email,
-        "must be an e-mail address such as ada@example.com",
-    );
+    check("email", &contacts.email, contact::is_email, "must be an e-mail address such as ada@example.com");
     check(
         "phone",
         &contacts.phone,
         contact::is_phone,
         "must be a telephone number in E.164 form such as +442071838750",
     );
-    check(
-        "webhookUrl",
-        &contacts.webhook_url,
-        is_web_url,
-        "must be an http or https URL of at most 2048 characters",
-    );
-    check(
-        "locale",
-        &contacts.locale,
-        contact::is_locale,
-        "must be a language tag such as pt-BR",
-    );
-    check(
-        "timeZone",
-        &contacts.time_zone,
-        contact::is_time_zone,
-        "must be an IANA time zone such as Europe/Lisbon",
-    );
+    check("webhookUrl", &contacts.webhook_url, is_web_url, "must be an http or https URL of at most 2048 characters");
+    check("locale", &contacts.locale, contact::is_locale, "must be a language tag such as pt-BR");
+    check("timeZone", &contacts.time_zone, contact::is_time_zone, "must be an IANA time zone such as Europe/Lisbon");
     errors
 }
 
@@ -203,11 +158,7 @@ fn is_web_url(text: &str) -> bool {
 }
 
 fn refuse(errors: Vec<FieldError>) -> Result<(), Problem> {
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Problem::fields(ErrorCode::INVALID_FIELD, errors))
-    }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(ErrorCode::INVALID_FIELD, errors)) }
 }
 
 fn taken(conflict: UserConflict) -> Problem {
@@ -219,8 +170,5 @@ fn not_found() -> Problem {
 }
 
 fn not_yours() -> Problem {
-    Problem::new(
-        ErrorCode::FORBIDDEN,
-        "Changing another user needs a token with the scope `admin`",
-    )
+    Problem::new(ErrorCode::FORBIDDEN, "Changing another user needs a token with the scope `admin`")
 }

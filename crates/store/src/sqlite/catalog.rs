@@ -18,17 +18,12 @@ use super::writer::Tx;
 impl Catalog for SqliteStore {
     async fn tenant(&self, name: &str, now: Timestamp) -> Result<TenantId, StoreError> {
         let wanted = name.to_owned();
-        let found = self
-            .read(move |connection| find_tenant(connection, &wanted).map_err(|error| sort(&error)))
-            .await?;
+        let found = self.read(move |connection| find_tenant(connection, &wanted).map_err(|error| sort(&error))).await?;
         if let Some(tenant) = found {
             return Ok(tenant);
         }
         let wanted = name.to_owned();
-        self.inner
-            .writer
-            .write(1, move |tx| Ok(make_tenant(tx, &wanted, now)?))
-            .await
+        self.inner.writer.write(1, move |tx| Ok(make_tenant(tx, &wanted, now)?)).await
     }
 
     async fn create_user(&self, user: NewUser) -> Result<Result<(), UserConflict>, StoreError> {
@@ -45,11 +40,7 @@ impl Catalog for SqliteStore {
         change: UserChange,
         now: Timestamp,
     ) -> Result<Option<Result<User, UserConflict>>, StoreError> {
-        let updated = self
-            .inner
-            .writer
-            .write(1, move |tx| Ok(update(tx, tenant, user, &change, now)?))
-            .await;
+        let updated = self.inner.writer.write(1, move |tx| Ok(update(tx, tenant, user, &change, now)?)).await;
         self.inner.users.forget(tenant, user);
         updated
     }
@@ -59,9 +50,7 @@ impl Catalog for SqliteStore {
             Ok(user) => return Ok(Some(user)),
             Err(mark) => mark,
         };
-        let found = self
-            .read(move |connection| find(connection, tenant, user).map_err(|error| sort(&error)))
-            .await?;
+        let found = self.read(move |connection| find(connection, tenant, user).map_err(|error| sort(&error))).await?;
         if let Some(user) = &found {
             self.inner.users.keep(user.clone(), mark);
         }
@@ -69,22 +58,16 @@ impl Catalog for SqliteStore {
     }
 
     async fn list_users(&self, tenant: TenantId, after: Option<UserId>, limit: usize) -> Result<Vec<User>, StoreError> {
-        self.read(move |connection| list(connection, tenant, after, limit).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| list(connection, tenant, after, limit).map_err(|error| sort(&error))).await
     }
 
     async fn credentials(&self, tenant: TenantId, username: &str) -> Result<Option<Credentials>, StoreError> {
         let username = username.to_owned();
-        self.read(move |connection| credentials(connection, tenant, &username).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| credentials(connection, tenant, &username).map_err(|error| sort(&error))).await
     }
 
     async fn delete_user(&self, tenant: TenantId, user: UserId, now: Timestamp) -> Result<bool, StoreError> {
-        let deleted = self
-            .inner
-            .writer
-            .write(1, move |tx| Ok(delete(tx, tenant, user, now)?))
-            .await;
+        let deleted = self.inner.writer.write(1, move |tx| Ok(delete(tx, tenant, user, now)?)).await;
         self.inner.users.forget(tenant, user);
         deleted
     }
@@ -112,36 +95,25 @@ fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
 
 fn find_tenant(connection: &Connection, name: &str) -> rusqlite::Result<Option<TenantId>> {
     let mut select = connection.prepare_cached("SELECT id FROM tenants WHERE name = ?1")?;
-    select
-        .query_row(params![name], |row| row.get(0).map(TenantId::from_integer))
-        .optional()
+    select.query_row(params![name], |row| row.get(0).map(TenantId::from_integer)).optional()
 }
 
 fn make_tenant(tx: &Tx<'_>, name: &str, now: Timestamp) -> rusqlite::Result<TenantId> {
     let mut insert = tx.connection.prepare_cached("INSERT INTO tenants (name, created_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET name = name RETURNING id")?;
-    insert.query_row(params![name, now.as_millis()], |row| {
-        row.get(0).map(TenantId::from_integer)
-    })
+    insert.query_row(params![name, now.as_millis()], |row| row.get(0).map(TenantId::from_integer))
 }
 
 fn find(connection: &Connection, tenant: TenantId, user: UserId) -> rusqlite::Result<Option<User>> {
     let mut select =
         connection.prepare_cached(&format!("SELECT {USER} FROM users WHERE tenant_id = ?1 AND id = ?2"))?;
-    select
-        .query_row(params![tenant.as_integer(), *user.0.as_bytes()], read_user)
-        .optional()
+    select.query_row(params![tenant.as_integer(), *user.0.as_bytes()], read_user).optional()
 }
 
 fn create(tx: &Tx<'_>, new: &NewUser) -> rusqlite::Result<Result<(), UserConflict>> {
     let user = &new.user;
-    if let Some(conflict) = conflict(
-        tx.connection,
-        user.tenant,
-        user.id,
-        &user.username,
-        user.contacts.email.as_deref(),
-        true,
-    )? {
+    if let Some(conflict) =
+        conflict(tx.connection, user.tenant, user.id, &user.username, user.contacts.email.as_deref(), true)?
+    {
         return Ok(Err(conflict));
     }
     let mut insert = tx.connection.prepare_cached(
@@ -178,14 +150,8 @@ fn update(
     user.contacts = change.contacts.clone();
     user.username = change.username.clone().unwrap_or(user.username);
     user.updated_at = now;
-    if let Some(conflict) = conflict(
-        tx.connection,
-        tenant,
-        id,
-        &user.username,
-        user.contacts.email.as_deref(),
-        false,
-    )? {
+    if let Some(conflict) = conflict(tx.connection, tenant, id, &user.username, user.contacts.email.as_deref(), false)?
+    {
         return Ok(Some(Err(conflict)));
     }
     let mut update = tx.connection.prepare_cached(
@@ -218,25 +184,17 @@ fn conflict(
 ) -> rusqlite::Result<Option<UserConflict>> {
     let bytes = *id.0.as_bytes();
     let exists = |sql: &str, value: &dyn rusqlite::ToSql| -> rusqlite::Result<bool> {
-        connection
-            .prepare_cached(sql)?
-            .query_row(params![tenant.as_integer(), value, bytes], |row| row.get(0))
+        connection.prepare_cached(sql)?.query_row(params![tenant.as_integer(), value, bytes], |row| row.get(0))
     };
     let by_id = "SELECT EXISTS (SELECT 1 FROM users WHERE tenant_id = ?1 AND id = ?2 AND ?3 NOTNULL)
                  OR EXISTS (SELECT 1 FROM erasures WHERE tenant_id = ?1 AND user_id = ?2)";
     if is_new && exists(by_id, &bytes)? {
         return Ok(Some(UserConflict::Id));
     }
-    if exists(
-        "SELECT EXISTS (SELECT 1 FROM users WHERE tenant_id = ?1 AND username = ?2 AND id <> ?3)",
-        &username,
-    )? {
+    if exists("SELECT EXISTS (SELECT 1 FROM users WHERE tenant_id = ?1 AND username = ?2 AND id <> ?3)", &username)? {
         return Ok(Some(UserConflict::Username));
     }
-    if exists(
-        "SELECT EXISTS (SELECT 1 FROM users WHERE tenant_id = ?1 AND email = ?2 AND id <> ?3)",
-        &email,
-    )? {
+    if exists("SELECT EXISTS (SELECT 1 FROM users WHERE tenant_id = ?1 AND email = ?2 AND id <> ?3)", &email)? {
         return Ok(Some(UserConflict::Email));
     }
     Ok(None)
@@ -248,10 +206,8 @@ fn list(connection: &Connection, tenant: TenantId, after: Option<UserId>, limit:
         "SELECT {USER} FROM users WHERE tenant_id = ?1
             AND row > coalesce((SELECT row FROM users WHERE tenant_id = ?1 AND id = ?2), -1) ORDER BY row LIMIT ?3"
     ))?;
-    let users = select.query_map(
-        params![tenant.as_integer(), after, i64::try_from(limit).unwrap_or(i64::MAX)],
-        read_user,
-    )?;
+    let users =
+        select.query_map(params![tenant.as_integer(), after, i64::try_from(limit).unwrap_or(i64::MAX)], read_user)?;
     users.collect()
 }
 
@@ -260,11 +216,7 @@ fn credentials(connection: &Connection, tenant: TenantId, username: &str) -> rus
     select
         .query_row(params![tenant.as_integer(), username], |row| {
             let user = rows::user_id(row, 0)?.ok_or_else(|| rows::unreadable(0, "a user has no id".to_owned()))?;
-            Ok(Credentials {
-                user,
-                username: row.get(1)?,
-                password_hash: row.get(2)?,
-            })
+            Ok(Credentials { user, username: row.get(1)?, password_hash: row.get(2)? })
         })
         .optional()
 }

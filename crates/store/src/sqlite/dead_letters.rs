@@ -21,13 +21,11 @@ const LOOK_AT: i64 = 20_000;
 #[async_trait]
 impl DeadLetters for SqliteStore {
     async fn dead_letter(&self, tenant: TenantId, id: MessageId) -> Result<Option<DeadLetter>, StoreError> {
-        self.read(move |connection| find(connection, tenant, id).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| find(connection, tenant, id).map_err(|error| sort(&error))).await
     }
 
     async fn list_dead_letters(&self, tenant: TenantId, query: DeadLetterQuery) -> Result<DeadLetterPage, StoreError> {
-        self.read(move |connection| list(connection, tenant, &query).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| list(connection, tenant, &query).map_err(|error| sort(&error))).await
     }
 
     async fn review(
@@ -37,15 +35,11 @@ impl DeadLetters for SqliteStore {
         review: Review,
         now: Timestamp,
     ) -> Result<Option<Reviewed>, StoreError> {
-        self.inner
-            .writer
-            .write(1, move |tx| Ok(decide(tx, tenant, id, &review, now)?))
-            .await
+        self.inner.writer.write(1, move |tx| Ok(decide(tx, tenant, id, &review, now)?)).await
     }
 
     async fn due_redrives(&self, now: Timestamp, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        self.read(move |connection| due(connection, now, limit).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| due(connection, now, limit).map_err(|error| sort(&error))).await
     }
 }
 
@@ -65,10 +59,7 @@ fn read_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
         channel: row.get(3)?,
         category: row.get(4)?,
         priority: rows::priority(row, 5)?,
-        context: TraceContext {
-            correlation_id: row.get(6)?,
-            traceparent: row.get(7)?,
-        },
+        context: TraceContext { correlation_id: row.get(6)?, traceparent: row.get(7)? },
         content: payload.map(|payload| Content { payload, metadata }),
         error: row.get::<_, Option<String>>(10)?.unwrap_or_default(),
         attempts: row.get(11)?,
@@ -83,12 +74,9 @@ fn read_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
 }
 
 fn find(connection: &Connection, tenant: TenantId, id: MessageId) -> rusqlite::Result<Option<DeadLetter>> {
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT {LETTER} FROM {FROM} WHERE d.id = ?1 AND d.tenant_id = ?2"
-    ))?;
-    select
-        .query_row(params![id.as_integer(), tenant.as_integer()], read_letter)
-        .optional()
+    let mut select =
+        connection.prepare_cached(&format!("SELECT {LETTER} FROM {FROM} WHERE d.id = ?1 AND d.tenant_id = ?2"))?;
+    select.query_row(params![id.as_integer(), tenant.as_integer()], read_letter).optional()
 }
 
 fn list(connection: &Connection, tenant: TenantId, query: &DeadLetterQuery) -> rusqlite::Result<DeadLetterPage> {
@@ -104,10 +92,7 @@ fn list(connection: &Connection, tenant: TenantId, query: &DeadLetterQuery) -> r
     filter.and_if("instr(n.error, ?) > 0", query.error_contains.clone());
     filter.and_if("d.died_at >= ?", query.from.map(Timestamp::as_millis));
     filter.and_if("d.died_at < ?", query.until.map(Timestamp::as_millis));
-    let inner = format!(
-        "SELECT * FROM dead_letters WHERE 1 {} ORDER BY id DESC LIMIT {LOOK_AT}",
-        window.sql
-    );
+    let inner = format!("SELECT * FROM dead_letters WHERE 1 {} ORDER BY id DESC LIMIT {LOOK_AT}", window.sql);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let sql = format!(
         "SELECT {LETTER} FROM ({inner}) d CROSS JOIN notifications n ON n.id = d.id LEFT JOIN contents c ON c.id = d.id
@@ -125,8 +110,7 @@ fn list(connection: &Connection, tenant: TenantId, query: &DeadLetterQuery) -> r
             LOOK_AT - 1
         );
         let mut end = transaction.prepare_cached(&last)?;
-        end.query_row(params_from_iter(window.bound()), |row| rows::message_id(row, 0))
-            .optional()?
+        end.query_row(params_from_iter(window.bound()), |row| rows::message_id(row, 0)).optional()?
     } else {
         items.last().map(|letter| letter.id)
     };
@@ -137,10 +121,7 @@ fn due(connection: &Connection, now: Timestamp, limit: usize) -> rusqlite::Resul
     let mut select = connection.prepare_cached(&format!(
         "SELECT {LETTER} FROM {FROM} WHERE d.next_redrive_at <= ?1 ORDER BY d.next_redrive_at LIMIT ?2"
     ))?;
-    let letters = select.query_map(
-        params![now.as_millis(), i64::try_from(limit).unwrap_or(i64::MAX)],
-        read_letter,
-    )?;
+    let letters = select.query_map(params![now.as_millis(), i64::try_from(limit).unwrap_or(i64::MAX)], read_letter)?;
     letters.collect()
 }
 

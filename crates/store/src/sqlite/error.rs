@@ -21,8 +21,5 @@ pub(crate) fn sort(error: &rusqlite::Error) -> StoreError {
 
 /// Whether the connection cannot be trusted any more: the file system failed under it.
 pub(crate) fn breaks_connection(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
-    )
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen))
 }

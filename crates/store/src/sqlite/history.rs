@@ -24,13 +24,11 @@ const LOOK_AT: i64 = 20_000;
 #[async_trait]
 impl History for SqliteStore {
     async fn record(&self, tenant: TenantId, id: MessageId) -> Result<Option<Record>, StoreError> {
-        self.read(move |connection| record(connection, tenant, id).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| record(connection, tenant, id).map_err(|error| sort(&error))).await
     }
 
     async fn list(&self, tenant: TenantId, query: Query) -> Result<Page, StoreError> {
-        self.read(move |connection| list(connection, tenant, &query).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| list(connection, tenant, &query).map_err(|error| sort(&error))).await
     }
 
     async fn cancel(
@@ -40,12 +38,7 @@ impl History for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<Cancellation>, StoreError> {
         let policies = self.inner.policies.clone();
-        self.inner
-            .writer
-            .write(1, move |tx| {
-                Ok(end_waiting(tx, tenant, id, Event::Cancelled, &policies, now)?)
-            })
-            .await
+        self.inner.writer.write(1, move |tx| Ok(end_waiting(tx, tenant, id, Event::Cancelled, &policies, now)?)).await
     }
 }
 
@@ -56,28 +49,16 @@ fn record(connection: &Connection, tenant: TenantId, id: MessageId) -> rusqlite:
     };
     let mut select = transaction.prepare_cached("SELECT payload, metadata FROM contents WHERE id = ?1")?;
     let content = select
-        .query_row(params![id.as_integer()], |row| {
-            Ok(Content {
-                payload: row.get(0)?,
-                metadata: row.get(1)?,
-            })
-        })
+        .query_row(params![id.as_integer()], |row| Ok(Content { payload: row.get(0)?, metadata: row.get(1)? }))
         .optional()?;
     let journal = rows::journal(&transaction, id.as_integer())?;
-    Ok(Some(Record {
-        summary,
-        content,
-        journal,
-    }))
+    Ok(Some(Record { summary, content, journal }))
 }
 
 fn find(connection: &Connection, tenant: TenantId, id: MessageId) -> rusqlite::Result<Option<Summary>> {
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT {SUMMARY} FROM notifications n WHERE n.id = ?1 AND n.tenant_id = ?2"
-    ))?;
-    let summary = select
-        .query_row(params![id.as_integer(), tenant.as_integer()], rows::summary)
-        .optional()?;
+    let mut select = connection
+        .prepare_cached(&format!("SELECT {SUMMARY} FROM notifications n WHERE n.id = ?1 AND n.tenant_id = ?2"))?;
+    let summary = select.query_row(params![id.as_integer(), tenant.as_integer()], rows::summary).optional()?;
     summary.map(|summary| with_lease(connection, summary)).transpose()
 }
 
@@ -115,15 +96,9 @@ fn list(connection: &Connection, tenant: TenantId, query: &Query) -> rusqlite::R
     } else {
         "notifications NOT INDEXED"
     };
-    let inner = format!(
-        "SELECT * FROM {source} WHERE 1 {} ORDER BY id DESC LIMIT {LOOK_AT}",
-        window.sql
-    );
+    let inner = format!("SELECT * FROM {source} WHERE 1 {} ORDER BY id DESC LIMIT {LOOK_AT}", window.sql);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    let sql = format!(
-        "SELECT {SUMMARY} FROM ({inner}) n WHERE 1 {} ORDER BY n.id DESC LIMIT {limit}",
-        filter.sql
-    );
+    let sql = format!("SELECT {SUMMARY} FROM ({inner}) n WHERE 1 {} ORDER BY n.id DESC LIMIT {limit}", filter.sql);
     let mut select = transaction.prepare_cached(&sql)?;
     let found = select
         .query_map(params_from_iter(window.bound().chain(filter.bound())), rows::summary)?
@@ -133,14 +108,10 @@ fn list(connection: &Connection, tenant: TenantId, query: &Query) -> rusqlite::R
         .map(|summary| with_lease(&transaction, summary))
         .collect::<rusqlite::Result<Vec<Summary>>>()?;
     let next = if items.len() < query.limit {
-        let last = format!(
-            "SELECT id FROM {source} WHERE 1 {} ORDER BY id DESC LIMIT 1 OFFSET {}",
-            window.sql,
-            LOOK_AT - 1
-        );
+        let last =
+            format!("SELECT id FROM {source} WHERE 1 {} ORDER BY id DESC LIMIT 1 OFFSET {}", window.sql, LOOK_AT - 1);
         let mut end = transaction.prepare_cached(&last)?;
-        end.query_row(params_from_iter(window.bound()), |row| rows::message_id(row, 0))
-            .optional()?
+        end.query_row(params_from_iter(window.bound()), |row| rows::message_id(row, 0)).optional()?
     } else {
         items.last().map(|summary| summary.id)
     };
@@ -168,27 +139,18 @@ pub(crate) fn end_waiting(
         return Ok(None);
     };
     let policy = policies.of(&RoutingKey::new(&summary.channel, &summary.category));
-    let delivery = Delivery {
-        state: summary.state,
-        attempts: summary.attempts,
-        lost_leases: 0,
-        expires_at: summary.expires_at,
-    };
+    let delivery =
+        Delivery { state: summary.state, attempts: summary.attempts, lost_leases: 0, expires_at: summary.expires_at };
     let transition = match step(&delivery, event, policy, now, 0.0) {
         Ok(transition) => transition,
         Err(refused) => return Ok(Some(refused.into())),
     };
-    let mut select = tx
-        .connection
-        .prepare_cached("SELECT queue_id, priority, due_at FROM notifications WHERE id = ?1")?;
-    let (queue, priority, due_at) = select.query_row(params![id.as_integer()], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })?;
+    let mut select =
+        tx.connection.prepare_cached("SELECT queue_id, priority, due_at FROM notifications WHERE id = ?1")?;
+    let (queue, priority, due_at) =
+        select.query_row(params![id.as_integer()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     if !unqueue(tx, (queue, priority), due_at, id.as_integer())? {
-        return Err(rows::unreadable(
-            0,
-            format!("notification {id} is queued but has no job"),
-        ));
+        return Err(rows::unreadable(0, format!("notification {id} is queued but has no job")));
     }
     write_transition(tx, id.as_integer(), &transition, None)?;
     Ok(Some(Cancellation::Cancelled))

@@ -22,11 +22,7 @@ impl Intake for SqliteStore {
     async fn replay(&self, key: &Idempotency, now: Timestamp) -> Result<Option<Acceptance>, StoreError> {
         let key = *key;
         let found = move |tx: &mut Tx<'_>| {
-            Ok(tx
-                .memory
-                .keys
-                .find(tx.connection, key.key, now)?
-                .map(|known| answer(&known, &key)))
+            Ok(tx.memory.keys.find(tx.connection, key.key, now)?.map(|known| answer(&known, &key)))
         };
         self.inner.writer.write(1, found).await
     }
@@ -34,10 +30,7 @@ impl Intake for SqliteStore {
 
 fn accept(tx: &mut Tx<'_>, batch: &[Submission]) -> Result<Vec<Acceptance>, Failure> {
     tx.require_disk()?;
-    let accepted = batch
-        .iter()
-        .map(|submission| accept_one(tx, submission))
-        .collect::<rusqlite::Result<_>>()?;
+    let accepted = batch.iter().map(|submission| accept_one(tx, submission)).collect::<rusqlite::Result<_>>()?;
     Ok(accepted)
 }
 
@@ -54,9 +47,5 @@ fn accept_one(tx: &mut Tx<'_>, submission: &Submission) -> rusqlite::Result<Acce
 }
 
 fn answer(known: &Known, key: &Idempotency) -> Acceptance {
-    if known.body == key.body {
-        Acceptance::Replayed(known.id)
-    } else {
-        Acceptance::Mismatched
-    }
+    if known.body == key.body { Acceptance::Replayed(known.id) } else { Acceptance::Mismatched }
 }

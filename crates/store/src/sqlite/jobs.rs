@@ -27,42 +27,28 @@ impl Jobs for SqliteStore {
     async fn ready(&self, now: Timestamp, limit: usize, depth: usize) -> Result<Ready, StoreError> {
         let (lanes, next_due) = self.inner.lanes.lock().due(now, limit);
         if lanes.is_empty() {
-            return Ok(Ready {
-                lanes: Vec::new(),
-                next_due,
-            });
+            return Ok(Ready { lanes: Vec::new(), next_due });
         }
-        let counted = self
-            .read(move |connection| count_due(connection, lanes, now, depth).map_err(|error| sort(&error)))
-            .await?;
-        Ok(Ready {
-            lanes: counted,
-            next_due,
-        })
+        let counted =
+            self.read(move |connection| count_due(connection, lanes, now, depth).map_err(|error| sort(&error))).await?;
+        Ok(Ready { lanes: counted, next_due })
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Job>, StoreError> {
         let weight = claim.lanes.iter().map(|(_, count)| count).sum();
-        self.inner
-            .writer
-            .write(weight, move |tx| Ok(claim_lanes(tx, &claim)?))
-            .await
+        self.inner.writer.write(weight, move |tx| Ok(claim_lanes(tx, &claim)?)).await
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
         let weight = settlements.len();
         let settle = move |tx: &mut Tx<'_>| {
-            settlements
-                .iter()
-                .map(|settlement| settle_one(tx, settlement))
-                .collect::<Result<_, Failure>>()
+            settlements.iter().map(|settlement| settle_one(tx, settlement)).collect::<Result<_, Failure>>()
         };
         self.inner.writer.write(weight, settle).await
     }
 
     async fn lost(&self, by: LostBy, limit: usize) -> Result<Vec<Lost>, StoreError> {
-        self.read(move |connection| lost(connection, by, limit).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| lost(connection, by, limit).map_err(|error| sort(&error))).await
     }
 }
 
@@ -108,22 +94,14 @@ fn claim_lane(tx: &mut Tx<'_>, claim: &Claim, lane: LaneId, count: usize, jobs: 
             Ok((
                 row.get(0)?,
                 row.get(1)?,
-                Counters {
-                    fence: row.get(2)?,
-                    attempts: row.get(3)?,
-                    lost_leases: row.get(4)?,
-                },
+                Counters { fence: row.get(2)?, attempts: row.get(3)?, lost_leases: row.get(4)? },
             ))
         })?
         .collect::<rusqlite::Result<Vec<(i64, i64, Counters)>>>()?;
     let until = claim.now + claim.lease;
     for (due_at, id, before) in due {
         unqueue(tx, lane, due_at, id)?;
-        let counters = Counters {
-            fence: before.fence + 1,
-            attempts: before.attempts + 1,
-            ..before
-        };
+        let counters = Counters { fence: before.fence + 1, attempts: before.attempts + 1, ..before };
         let mut insert = tx.connection.prepare_cached(
             "INSERT INTO leases (id, fence, owner, until, queue_id, priority, attempts, lost_leases) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
@@ -141,11 +119,7 @@ fn claim_lane(tx: &mut Tx<'_>, claim: &Claim, lane: LaneId, count: usize, jobs: 
         tx.changes.leased();
         let notification = read_notification(tx.connection, id, lane.0)?;
         jobs.push(Job {
-            lease: Lease {
-                id: notification.id,
-                fence: counters.fence,
-                until,
-            },
+            lease: Lease { id: notification.id, fence: counters.fence, until },
             delivery: in_flight(&notification, counters),
             notification,
         });
@@ -161,9 +135,7 @@ fn read_notification(connection: &Connection, id: i64, queue: i64) -> rusqlite::
             rows::NOTIFICATION
         )
     });
-    connection
-        .prepare_cached(&SQL)?
-        .query_row(params![id, queue], rows::notification)
+    connection.prepare_cached(&SQL)?.query_row(params![id, queue], rows::notification)
 }
 
 fn in_flight(notification: &NewNotification, counters: Counters) -> Delivery {
@@ -201,11 +173,8 @@ fn settle_one(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<Settled, Failu
         };
         rows::enqueue(tx, lane, id, due_at, counters)?;
     }
-    let inbox_number = if settlement.to_inbox {
-        streams::append(tx, settlement.lease.id, at(&settlement.transition))?
-    } else {
-        None
-    };
+    let inbox_number =
+        if settlement.to_inbox { streams::append(tx, settlement.lease.id, at(&settlement.transition))? } else { None };
     write_transition(tx, id, &settlement.transition, inbox_number)?;
     if settlement.transition.next == Next::End(State::Dead) {
         let mut insert = tx.connection.prepare_cached(
@@ -225,13 +194,10 @@ fn settle_one(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<Settled, Failu
 
 /// Ends the lease with this fence, if it is the current one. Returns the lane of the job.
 pub(crate) fn end_lease(tx: &mut Tx<'_>, lease: Lease) -> rusqlite::Result<Option<LaneId>> {
-    let mut delete = tx
-        .connection
-        .prepare_cached("DELETE FROM leases WHERE id = ?1 AND fence = ?2 RETURNING queue_id, priority")?;
+    let mut delete =
+        tx.connection.prepare_cached("DELETE FROM leases WHERE id = ?1 AND fence = ?2 RETURNING queue_id, priority")?;
     let lane = delete
-        .query_row(params![lease.id.as_integer(), lease.fence], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
+        .query_row(params![lease.id.as_integer(), lease.fence], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     if lane.is_some() {
         tx.changes.unleased();
@@ -258,16 +224,7 @@ pub(crate) fn write_transition(
     let state = transition.next.state().as_str();
     let entries = i64::from(transition.entry.is_some());
     let number = update.query_row(
-        params![
-            id,
-            state,
-            transition.attempts,
-            due_at,
-            finished_at,
-            transition.error,
-            inbox_number,
-            entries
-        ],
+        params![id, state, transition.attempts, due_at, finished_at, transition.error, inbox_number, entries],
         |row| row.get(0),
     )?;
     match &transition.entry {
@@ -298,21 +255,9 @@ fn lost(connection: &Connection, by: LostBy, limit: usize) -> rusqlite::Result<V
     let mut select = connection.prepare_cached(&sql)?;
     let rows = select.query_map(params![bound, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
         let notification = rows::notification(row)?;
-        let counters = Counters {
-            fence: row.get(17)?,
-            attempts: row.get(19)?,
-            lost_leases: row.get(20)?,
-        };
-        let lease = Lease {
-            id: notification.id,
-            fence: counters.fence,
-            until: rows::instant(row, 18)?,
-        };
-        Ok(Lost {
-            lease,
-            delivery: in_flight(&notification, counters),
-            notification,
-        })
+        let counters = Counters { fence: row.get(17)?, attempts: row.get(19)?, lost_leases: row.get(20)? };
+        let lease = Lease { id: notification.id, fence: counters.fence, until: rows::instant(row, 18)? };
+        Ok(Lost { lease, delivery: in_flight(&notification, counters), notification })
     })?;
     rows.collect()
 }
@@ -323,19 +268,8 @@ pub(crate) fn current_lease(connection: &Connection, id: MessageId) -> rusqlite:
         connection.prepare_cached("SELECT fence, until, attempts, lost_leases FROM leases WHERE id = ?1")?;
     select
         .query_row(params![id.as_integer()], |row| {
-            let counters = Counters {
-                fence: row.get(0)?,
-                attempts: row.get(2)?,
-                lost_leases: row.get(3)?,
-            };
-            Ok((
-                Lease {
-                    id,
-                    fence: counters.fence,
-                    until: rows::instant(row, 1)?,
-                },
-                counters,
-            ))
+            let counters = Counters { fence: row.get(0)?, attempts: row.get(2)?, lost_leases: row.get(3)? };
+            Ok((Lease { id, fence: counters.fence, until: rows::instant(row, 1)? }, counters))
         })
         .optional()
 }

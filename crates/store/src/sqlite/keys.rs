@@ -78,11 +78,7 @@ impl Keys {
             id.as_integer(),
             idempotency.expires_at.as_millis()
         ])?;
-        let known = Known {
-            body: idempotency.body,
-            id,
-            expires_at: idempotency.expires_at,
-        };
+        let known = Known { body: idempotency.body, id, expires_at: idempotency.expires_at };
         self.pending.insert(idempotency.key, Some(known));
         Ok(())
     }
@@ -119,9 +115,7 @@ impl Keys {
         for (number, _) in &oldest {
             insert.execute(params![number])?;
         }
-        connection
-            .prepare_cached("DELETE FROM keys WHERE number <= ?1")?
-            .execute(params![last])?;
+        connection.prepare_cached("DELETE FROM keys WHERE number <= ?1")?.execute(params![last])?;
         self.has_old = true;
         self.pending.extend(oldest.into_iter().map(|(_, key)| (key, None)));
         Ok(())
@@ -137,10 +131,9 @@ impl Keys {
         let mut select = connection
             .prepare_cached("SELECT number, key FROM keys WHERE expires_at <= ?1 ORDER BY number LIMIT ?2")?;
         let expired = select
-            .query_map(
-                params![now.as_millis(), i64::try_from(batch).unwrap_or(i64::MAX)],
-                |row| Ok((row.get::<_, i64>(0)?, Fingerprint(row.get(1)?))),
-            )?
+            .query_map(params![now.as_millis(), i64::try_from(batch).unwrap_or(i64::MAX)], |row| {
+                Ok((row.get::<_, i64>(0)?, Fingerprint(row.get(1)?)))
+            })?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         let mut delete = connection.prepare_cached("DELETE FROM keys WHERE number = ?1")?;
         for (number, key) in &expired {

@@ -63,18 +63,10 @@ impl Changes {
         let mut lanes = Vec::with_capacity(self.touched.len());
         for lane in self.touched {
             let due: Option<i64> = first.query_row(params![lane.0, lane.1], |row| row.get(0)).optional()?;
-            let name = if due.is_some() {
-                Some(name(connection, lane.0)?)
-            } else {
-                None
-            };
+            let name = if due.is_some() { Some(name(connection, lane.0)?) } else { None };
             lanes.push((lane, due.map(Timestamp::from_millis).zip(name)));
         }
-        Ok(Resolved {
-            lanes,
-            queued: self.queued,
-            leased: self.leased,
-        })
+        Ok(Resolved { lanes, queued: self.queued, leased: self.leased })
     }
 }
 
@@ -90,20 +82,12 @@ impl Lanes {
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let queued = connection.query_row("SELECT count(*) FROM jobs", [], |row| row.get(0))?;
         let leased = connection.query_row("SELECT count(*) FROM leases", [], |row| row.get(0))?;
-        let mut lanes = Self {
-            queued,
-            leased,
-            ..Self::default()
-        };
+        let mut lanes = Self { queued, leased, ..Self::default() };
         let mut queues = connection.prepare("SELECT id FROM queues")?;
-        let ids = queues
-            .query_map([], |row| row.get(0))?
-            .collect::<rusqlite::Result<Vec<i64>>>()?;
+        let ids = queues.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
         let mut changes = Changes::default();
         for id in ids {
-            changes
-                .touched
-                .extend(Priority::ALL.map(|priority| (id, priority.lane())));
+            changes.touched.extend(Priority::ALL.map(|priority| (id, priority.lane())));
         }
         let resolved = changes.resolve(connection)?;
         lanes.apply(resolved);
@@ -144,24 +128,15 @@ impl Lanes {
 
     /// Jobs waiting and jobs leased.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        (
-            u64::try_from(self.queued).unwrap_or(0),
-            u64::try_from(self.leased).unwrap_or(0),
-        )
+        (u64::try_from(self.queued).unwrap_or(0), u64::try_from(self.leased).unwrap_or(0))
     }
 
     fn lane(&self, (queue, priority): LaneId) -> Option<Lane> {
-        Some(Lane {
-            queue: self.names.get(&queue)?.clone(),
-            priority: Priority::from_lane(priority)?,
-        })
+        Some(Lane { queue: self.names.get(&queue)?.clone(), priority: Priority::from_lane(priority)? })
     }
 
     fn forget_name(&mut self, queue: i64) {
-        if !Priority::ALL
-            .into_iter()
-            .any(|priority| self.first_due.contains_key(&(queue, priority.lane())))
-        {
+        if !Priority::ALL.into_iter().any(|priority| self.first_due.contains_key(&(queue, priority.lane()))) {
             self.names.remove(&queue);
         }
     }
@@ -171,9 +146,6 @@ impl Lanes {
 pub(crate) fn name(connection: &Connection, queue: i64) -> rusqlite::Result<QueueKey> {
     let mut select = connection.prepare_cached("SELECT tenant_id, destination FROM queues WHERE id = ?1")?;
     select.query_row(params![queue], |row| {
-        Ok(QueueKey {
-            tenant: TenantId::from_integer(row.get(0)?),
-            destination: Destination::from_stored(row.get(1)?),
-        })
+        Ok(QueueKey { tenant: TenantId::from_integer(row.get(0)?), destination: Destination::from_stored(row.get(1)?) })
     })
 }

@@ -35,8 +35,5 @@ pub(crate) fn run(connection: &mut Connection) -> rusqlite::Result<Migrated> {
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;
     }
-    Ok(Migrated {
-        from,
-        to: SCHEMA_VERSION,
-    })
+    Ok(Migrated { from, to: SCHEMA_VERSION })
 }

@@ -115,25 +115,10 @@ impl SqliteStore {
         let last_id = last_id(&connection).map_err(database)?;
         let lanes = Arc::new(parking_lot::Mutex::new(lanes));
         let readers = Readers::new(data_dir.join(DATABASE), READERS);
-        let writer = Writer::start(
-            connection,
-            memory,
-            Arc::clone(&lanes),
-            data_dir.clone(),
-            options.min_free_bytes,
-        )
-        .map_err(OpenError::Thread)?;
+        let writer = Writer::start(connection, memory, Arc::clone(&lanes), data_dir.clone(), options.min_free_bytes)
+            .map_err(OpenError::Thread)?;
         let users = UserCache::default();
-        let inner = Inner {
-            writer,
-            readers,
-            lanes,
-            users,
-            policies: options.policies,
-            data_dir,
-            last_id,
-            _lock: lock,
-        };
+        let inner = Inner { writer, readers, lanes, users, policies: options.policies, data_dir, last_id, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -197,17 +182,14 @@ pub fn schema_version(data_dir: &Path) -> Result<Option<u32>, String> {
         return Ok(None);
     }
     let connection = connect_reader(&file).map_err(|error| error.to_string())?;
-    migrations::version(&connection)
-        .map(Some)
-        .map_err(|error| error.to_string())
+    migrations::version(&connection).map(Some).map_err(|error| error.to_string())
 }
 
 /// Reads the whole store and says what is wrong with it. Works while a server runs.
 pub fn check(data_dir: &Path) -> Result<(), String> {
     let connection = connect_reader(&data_dir.join(DATABASE)).map_err(|error| error.to_string())?;
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| error.to_string())?;
+    let verdict: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|error| error.to_string())?;
     if verdict == "ok" { Ok(()) } else { Err(verdict) }
 }
 
@@ -223,19 +205,10 @@ pub(crate) fn connect_reader(file: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn lock(data_dir: &Path) -> Result<File, OpenError> {
-    let unusable = |source| OpenError::Directory {
-        path: data_dir.to_owned(),
-        source,
-    };
+    let unusable = |source| OpenError::Directory { path: data_dir.to_owned(), source };
     create_private(data_dir).map_err(unusable)?;
     let path = data_dir.join(LOCK);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(unusable)?;
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => {
             // Who holds it, for the message that the next one gets.
@@ -244,9 +217,7 @@ fn lock(data_dir: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::WouldBlock) => {
             let holder = std::fs::read_to_string(&path).ok().filter(|pid| !pid.trim().is_empty());
-            let holder = holder
-                .map(|pid| format!(" (process {})", pid.trim()))
-                .unwrap_or_default();
+            let holder = holder.map(|pid| format!(" (process {})", pid.trim())).unwrap_or_default();
             Err(OpenError::Locked(data_dir.to_owned(), holder))
         }
         Err(TryLockError::Error(source)) => Err(unusable(source)),
@@ -261,11 +232,7 @@ fn create_private(data_dir: &Path) -> std::io::Result<()> {
 
 fn refuse_newer(connection: &Connection) -> rusqlite::Result<Result<(), OpenError>> {
     let found = migrations::version(connection)?;
-    Ok(if found > SCHEMA_VERSION {
-        Err(OpenError::Newer { found })
-    } else {
-        Ok(())
-    })
+    Ok(if found > SCHEMA_VERSION { Err(OpenError::Newer { found }) } else { Ok(()) })
 }
 
 fn last_id(connection: &Connection) -> rusqlite::Result<Option<MessageId>> {

@@ -22,9 +22,7 @@ impl Queues {
         }
         let mut insert =
             connection.prepare_cached("INSERT INTO queues (tenant_id, destination) VALUES (?1, ?2) RETURNING id")?;
-        let id = insert.query_row(params![key.tenant.as_integer(), key.destination.as_str()], |row| {
-            row.get(0)
-        })?;
+        let id = insert.query_row(params![key.tenant.as_integer(), key.destination.as_str()], |row| row.get(0))?;
         self.keep(key, id);
         Ok(id)
     }
@@ -37,9 +35,7 @@ impl Queues {
         let mut select =
             connection.prepare_cached("SELECT id FROM queues WHERE tenant_id = ?1 AND destination = ?2")?;
         let found = select
-            .query_row(params![key.tenant.as_integer(), key.destination.as_str()], |row| {
-                row.get(0)
-            })
+            .query_row(params![key.tenant.as_integer(), key.destination.as_str()], |row| row.get(0))
             .optional()?;
         if let Some(id) = found {
             self.keep(key, id);

@@ -30,17 +30,8 @@ struct Pool {
 
 impl Readers {
     pub(crate) fn new(file: PathBuf, size: usize) -> Self {
-        let pool = |file| {
-            Arc::new(Pool {
-                file,
-                idle: Mutex::new(Vec::new()),
-            })
-        };
-        Self {
-            pool: pool(file.clone()),
-            permits: Arc::new(Semaphore::new(size)),
-            reserved: pool(file),
-        }
+        let pool = |file| Arc::new(Pool { file, idle: Mutex::new(Vec::new()) });
+        Self { pool: pool(file.clone()), permits: Arc::new(Semaphore::new(size)), reserved: pool(file) }
     }
 
     /// Runs `work` on a connection of the pool.
@@ -86,7 +77,6 @@ impl Pool {
             }
             result
         });
-        done.await
-            .unwrap_or_else(|error| Err(StoreError::Inconsistent(format!("a read panicked: {error}"))))
+        done.await.unwrap_or_else(|error| Err(StoreError::Inconsistent(format!("a read panicked: {error}"))))
     }
 }

@@ -27,10 +27,7 @@ pub(crate) fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
         priority: priority(row, 5)?,
         state: state(row, 6)?,
         attempts: row.get(7)?,
-        context: TraceContext {
-            correlation_id: row.get(8)?,
-            traceparent: row.get(9)?,
-        },
+        context: TraceContext { correlation_id: row.get(8)?, traceparent: row.get(9)? },
         accepted_at: instant(row, 10)?,
         due_at: instant(row, 11)?,
         expires_at: optional_instant(row, 12)?,
@@ -56,14 +53,8 @@ pub(crate) fn notification(row: &Row<'_>) -> rusqlite::Result<NewNotification> {
         category: row.get(5)?,
         priority: priority(row, 6)?,
         destination: tidings_core::notification::Destination::from_stored(row.get(7)?),
-        content: Content {
-            payload: payload.unwrap_or_else(|| "{}".to_owned()),
-            metadata: row.get(9)?,
-        },
-        context: TraceContext {
-            correlation_id: row.get(10)?,
-            traceparent: row.get(11)?,
-        },
+        content: Content { payload: payload.unwrap_or_else(|| "{}".to_owned()), metadata: row.get(9)? },
+        context: TraceContext { correlation_id: row.get(10)?, traceparent: row.get(11)? },
         accepted_at: instant(row, 12)?,
         due_at: instant(row, 13)?,
         expires_at: optional_instant(row, 14)?,
@@ -74,10 +65,7 @@ pub(crate) fn notification(row: &Row<'_>) -> rusqlite::Result<NewNotification> {
 
 /// Stores a notification with its content, its job and the first entry of its journal.
 pub(crate) fn insert(tx: &mut Tx<'_>, notification: &NewNotification) -> rusqlite::Result<()> {
-    let key = QueueKey {
-        tenant: notification.tenant,
-        destination: notification.destination.clone(),
-    };
+    let key = QueueKey { tenant: notification.tenant, destination: notification.destination.clone() };
     let queue = tx.memory.queues.intern(tx.connection, &key)?;
     let id = notification.id.as_integer();
     let lane: LaneId = (queue, notification.priority.lane());
@@ -103,13 +91,11 @@ pub(crate) fn insert(tx: &mut Tx<'_>, notification: &NewNotification) -> rusqlit
         notification.redrive_of.map(MessageId::as_integer),
         notification.redrives,
     ])?;
-    let mut content = tx
-        .connection
-        .prepare_cached("INSERT INTO contents (id, payload, metadata) VALUES (?1, ?2, ?3)")?;
+    let mut content =
+        tx.connection.prepare_cached("INSERT INTO contents (id, payload, metadata) VALUES (?1, ?2, ?3)")?;
     content.execute(params![id, notification.content.payload, notification.content.metadata])?;
-    let mut journal = tx
-        .connection
-        .prepare_cached("INSERT INTO journal (id, number, at, event) VALUES (?1, 1, ?2, 'accepted')")?;
+    let mut journal =
+        tx.connection.prepare_cached("INSERT INTO journal (id, number, at, event) VALUES (?1, 1, ?2, 'accepted')")?;
     journal.execute(params![id, notification.accepted_at.as_millis()])?;
     enqueue(tx, lane, id, notification.due_at, Counters::default())
 }
@@ -157,14 +143,7 @@ pub(crate) fn write_entry(connection: &Connection, id: i64, number: i64, entry: 
     let mut insert = connection.prepare_cached(
         "INSERT INTO journal (id, number, at, event, attempt, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    insert.execute(params![
-        id,
-        number,
-        entry.at.as_millis(),
-        entry.event.as_str(),
-        attempt,
-        entry.detail
-    ])?;
+    insert.execute(params![id, number, entry.at.as_millis(), entry.event.as_str(), attempt, entry.detail])?;
     Ok(())
 }
 
@@ -188,12 +167,7 @@ pub(crate) fn journal(connection: &Connection, id: i64) -> rusqlite::Result<Vec<
             .map(|json| serde_json::from_str(&json))
             .transpose()
             .map_err(|error| unreadable(2, error.to_string()))?;
-        Ok(Entry {
-            at: instant(row, 0)?,
-            event,
-            attempt,
-            detail: row.get(3)?,
-        })
+        Ok(Entry { at: instant(row, 0)?, event, attempt, detail: row.get(3)? })
     })?;
     entries.collect()
 }

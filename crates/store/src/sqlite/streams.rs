@@ -23,8 +23,7 @@ impl Streams for SqliteStore {
         range: InboxRange,
         limit: usize,
     ) -> Result<InboxPage, StoreError> {
-        self.read(move |connection| read(connection, tenant, user, range, limit).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| read(connection, tenant, user, range, limit).map_err(|error| sort(&error))).await
     }
 
     async fn acknowledge(
@@ -35,10 +34,7 @@ impl Streams for SqliteStore {
         of: ReceiptFor,
         now: Timestamp,
     ) -> Result<InboxHead, StoreError> {
-        self.inner
-            .writer
-            .write(1, move |tx| Ok(acknowledge(tx, (tenant, user), receipt, &of, now)?))
-            .await
+        self.inner.writer.write(1, move |tx| Ok(acknowledge(tx, (tenant, user), receipt, &of, now)?)).await
     }
 }
 
@@ -49,12 +45,9 @@ pub(crate) fn inbox_name(user: UserId) -> String {
 
 /// Appends a notification to the inbox of its user. Returns its number; `None` when it has no user.
 pub(crate) fn append(tx: &Tx<'_>, id: MessageId, at: Timestamp) -> rusqlite::Result<Option<i64>> {
-    let mut owner = tx
-        .connection
-        .prepare_cached("SELECT tenant_id, user_id FROM notifications WHERE id = ?1")?;
-    let (tenant, user) = owner.query_row(params![id.as_integer()], |row| {
-        Ok((row.get::<_, i64>(0)?, rows::user_id(row, 1)?))
-    })?;
+    let mut owner = tx.connection.prepare_cached("SELECT tenant_id, user_id FROM notifications WHERE id = ?1")?;
+    let (tenant, user) =
+        owner.query_row(params![id.as_integer()], |row| Ok((row.get::<_, i64>(0)?, rows::user_id(row, 1)?)))?;
     let Some(user) = user else { return Ok(None) };
     let mut advance = tx.connection.prepare_cached(
         "INSERT INTO streams (tenant_id, name, last, unread) VALUES (?1, ?2, 1, 1)
@@ -79,13 +72,7 @@ pub(crate) fn find(
         connection.prepare_cached("SELECT id, last, unread FROM streams WHERE tenant_id = ?1 AND name = ?2")?;
     select
         .query_row(params![tenant.as_integer(), inbox_name(user)], |row| {
-            Ok((
-                row.get(0)?,
-                InboxHead {
-                    last: row.get(1)?,
-                    unread: row.get(2)?,
-                },
-            ))
+            Ok((row.get(0)?, InboxHead { last: row.get(1)?, unread: row.get(2)? }))
         })
         .optional()
 }
@@ -149,9 +136,7 @@ fn acknowledge(
         let bound = params![stream, from, now.as_millis(), to];
         delivered.execute(bound)?;
         if receipt == Receipt::Read {
-            let ids = read
-                .query_map(bound, |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<i64>>>()?;
+            let ids = read.query_map(bound, |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
             first_reads.extend(ids);
         }
     }
@@ -165,21 +150,13 @@ fn acknowledge(
     let mut update = tx
         .connection
         .prepare_cached("UPDATE streams SET unread = max(unread - ?2, 0) WHERE id = ?1 RETURNING last, unread")?;
-    update.query_row(params![stream, count], |row| {
-        Ok(InboxHead {
-            last: row.get(0)?,
-            unread: row.get(1)?,
-        })
-    })
+    update.query_row(params![stream, count], |row| Ok(InboxHead { last: row.get(0)?, unread: row.get(1)? }))
 }
 
 fn ranges(of: &ReceiptFor) -> Vec<(i64, i64)> {
     let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     match of {
         ReceiptFor::UpTo(number) => vec![(1, integer(*number))],
-        ReceiptFor::Numbers(numbers) => numbers
-            .iter()
-            .map(|number| (integer(*number), integer(*number)))
-            .collect(),
+        ReceiptFor::Numbers(numbers) => numbers.iter().map(|number| (integer(*number), integer(*number))).collect(),
     }
 }

@@ -32,14 +32,9 @@ impl Upkeep for SqliteStore {
             return Err(StoreError::Closed);
         }
         let ask = |connection: &Connection| {
-            connection.query_row("SELECT count(*) FROM tenants WHERE id = 1", [], |row| {
-                row.get::<_, i64>(0)
-            })
+            connection.query_row("SELECT count(*) FROM tenants WHERE id = 1", [], |row| row.get::<_, i64>(0))
         };
-        self.inner
-            .readers
-            .run_reserved(move |connection| ask(connection).map(drop).map_err(|error| sort(&error)))
-            .await
+        self.inner.readers.run_reserved(move |connection| ask(connection).map(drop).map_err(|error| sort(&error))).await
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
@@ -81,10 +76,7 @@ impl Upkeep for SqliteStore {
             })
             .await?;
         if candidates.is_empty() && next.is_some() {
-            return Ok(Swept {
-                next,
-                ..Swept::default()
-            });
+            return Ok(Swept { next, ..Swept::default() });
         }
         let policies = self.inner.policies.clone();
         let swept = move |tx: &mut Tx<'_>| Ok(sweep(tx, &candidates, next, &policies, now)?);
@@ -94,23 +86,17 @@ impl Upkeep for SqliteStore {
     async fn forget_keys(&self, now: Timestamp, batch: usize) -> Result<usize, StoreError> {
         self.inner
             .writer
-            .write(batch / 4, move |tx| {
-                Ok(tx.memory.keys.forget_expired(tx.connection, now, batch)?)
-            })
+            .write(batch / 4, move |tx| Ok(tx.memory.keys.forget_expired(tx.connection, now, batch)?))
             .await
     }
 
     async fn pending_erasures(&self, limit: usize) -> Result<Vec<(TenantId, UserId)>, StoreError> {
-        self.read(move |connection| pending_erasures(connection, limit).map_err(|error| sort(&error)))
-            .await
+        self.read(move |connection| pending_erasures(connection, limit).map_err(|error| sort(&error))).await
     }
 
     async fn erase(&self, tenant: TenantId, user: UserId, now: Timestamp, batch: usize) -> Result<bool, StoreError> {
         let policies = self.inner.policies.clone();
-        self.inner
-            .writer
-            .write(batch, move |tx| Ok(erase(tx, tenant, user, &policies, now, batch)?))
-            .await
+        self.inner.writer.write(batch, move |tx| Ok(erase(tx, tenant, user, &policies, now, batch)?)).await
     }
 }
 
@@ -148,21 +134,13 @@ fn candidates(
          LEFT JOIN leases l ON l.id = n.id WHERE n.id > ?1 AND n.id < ?2 ORDER BY n.id LIMIT ?3",
     )?;
     let from = from.map_or(-1, MessageId::as_integer);
-    let mut rows = select.query(params![
-        from,
-        horizon.as_integer(),
-        i64::try_from(batch).unwrap_or(i64::MAX)
-    ])?;
+    let mut rows = select.query(params![from, horizon.as_integer(), i64::try_from(batch).unwrap_or(i64::MAX)])?;
     let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
     while let Some(row) = rows.next()? {
         let id = rows::message_id(row, 0)?;
         let is_leased = row.get::<_, Option<i64>>(7)?.is_some();
         let facts = Facts {
-            state: if is_leased {
-                State::Sending
-            } else {
-                rows::state(row, 2)?
-            },
+            state: if is_leased { State::Sending } else { rows::state(row, 2)? },
             accepted_at: rows::instant(row, 3)?,
             due_at: rows::instant(row, 4)?,
             finished_at: rows::optional_instant(row, 5)?,
@@ -170,11 +148,7 @@ fn candidates(
         };
         let due = policy.judge(&facts, now);
         if due != Due::Keep {
-            found.push(Candidate {
-                id,
-                tenant: TenantId::from_integer(row.get(1)?),
-                due,
-            });
+            found.push(Candidate { id, tenant: TenantId::from_integer(row.get(1)?), due });
         }
         (seen, last) = (seen + 1, Some(id));
     }
@@ -188,10 +162,7 @@ fn sweep(
     policies: &Policies,
     now: Timestamp,
 ) -> rusqlite::Result<Swept> {
-    let mut swept = Swept {
-        next,
-        ..Swept::default()
-    };
+    let mut swept = Swept { next, ..Swept::default() };
     for candidate in candidates {
         if candidate.due == Due::Expire {
             end_waiting(tx, candidate.tenant, candidate.id, Event::Expired, policies, now)?;
@@ -227,11 +198,8 @@ fn leave_inbox(tx: &Tx<'_>, id: i64) -> rusqlite::Result<()> {
     let mut select = tx.connection.prepare_cached(
         "SELECT tenant_id, user_id, inbox_number FROM notifications WHERE id = ?1 AND inbox_number NOTNULL",
     )?;
-    let place = select
-        .query_row(params![id], |row| {
-            Ok((row.get(0)?, rows::user_id(row, 1)?, row.get(2)?))
-        })
-        .optional()?;
+    let place =
+        select.query_row(params![id], |row| Ok((row.get(0)?, rows::user_id(row, 1)?, row.get(2)?))).optional()?;
     let Some((tenant, Some(user), number)) = place else {
         return Ok(());
     };
@@ -285,41 +253,31 @@ fn erase(
     batch: usize,
 ) -> rusqlite::Result<bool> {
     let (tenant_key, user_key) = (tenant.as_integer(), *user.0.as_bytes());
-    let mut progress = tx
-        .connection
-        .prepare_cached("SELECT upto FROM erasures WHERE tenant_id = ?1 AND user_id = ?2")?;
-    let Some(upto) = progress
-        .query_row(params![tenant_key, user_key], |row| row.get::<_, i64>(0))
-        .optional()?
-    else {
+    let mut progress =
+        tx.connection.prepare_cached("SELECT upto FROM erasures WHERE tenant_id = ?1 AND user_id = ?2")?;
+    let Some(upto) = progress.query_row(params![tenant_key, user_key], |row| row.get::<_, i64>(0)).optional()? else {
         return Ok(true);
     };
     let mut select = tx.connection.prepare_cached(
         "SELECT id FROM notifications WHERE tenant_id = ?1 AND user_id = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
     )?;
     let ids = select
-        .query_map(
-            params![tenant_key, user_key, upto, i64::try_from(batch).unwrap_or(i64::MAX)],
-            |row| rows::message_id(row, 0),
-        )?
+        .query_map(params![tenant_key, user_key, upto, i64::try_from(batch).unwrap_or(i64::MAX)], |row| {
+            rows::message_id(row, 0)
+        })?
         .collect::<rusqlite::Result<Vec<MessageId>>>()?;
     for id in &ids {
         erase_one(tx, tenant, *id, policies, now)?;
     }
     if let Some(last) = ids.last().filter(|_| ids.len() == batch) {
-        let mut update = tx
-            .connection
-            .prepare_cached("UPDATE erasures SET upto = ?3 WHERE tenant_id = ?1 AND user_id = ?2")?;
+        let mut update =
+            tx.connection.prepare_cached("UPDATE erasures SET upto = ?3 WHERE tenant_id = ?1 AND user_id = ?2")?;
         update.execute(params![tenant_key, user_key, last.as_integer()])?;
         return Ok(false);
     }
     if let Some((stream, _)) = streams::find(tx.connection, tenant, user)? {
-        tx.connection
-            .prepare_cached("DELETE FROM entries WHERE stream_id = ?1")?
-            .execute(params![stream])?;
-        tx.connection
-            .prepare_cached("DELETE FROM streams WHERE id = ?1")?
-            .execute(params![stream])?;
+        tx.connection.prepare_cached("DELETE FROM entries WHERE stream_id = ?1")?.execute(params![stream])?;
+        tx.connection.prepare_cached("DELETE FROM streams WHERE id = ?1")?.execute(params![stream])?;
     }
     tx.connection
         .prepare_cached("DELETE FROM erasures WHERE tenant_id = ?1 AND user_id = ?2")?

@@ -34,10 +34,7 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        Ok(Self {
-            keys: Keys::load(connection)?,
-            queues: Queues::default(),
-        })
+        Ok(Self { keys: Keys::load(connection)?, queues: Queues::default() })
     }
 }
 
@@ -52,11 +49,7 @@ pub(crate) struct Tx<'a> {
 impl Tx<'_> {
     /// Refuses new notifications while the disk is nearly full, so that those accepted can be finished.
     pub(crate) fn require_disk(&self) -> Result<(), Failure> {
-        if self.is_disk_low {
-            Err(Failure::Refused(StoreError::Full))
-        } else {
-            Ok(())
-        }
+        if self.is_disk_low { Err(Failure::Refused(StoreError::Full)) } else { Ok(()) }
     }
 }
 
@@ -135,12 +128,7 @@ impl Writer {
         let (sender, receiver) = mpsc::channel(WAITING);
         let closed = Arc::new(AtomicBool::new(false));
         let waiting = Arc::new(AtomicU64::new(0));
-        let disk = Disk {
-            data_dir: data_dir.clone(),
-            min_free_bytes,
-            looked_at: None,
-            is_low: false,
-        };
+        let disk = Disk { data_dir: data_dir.clone(), min_free_bytes, looked_at: None, is_low: false };
         let thread = Thread {
             connection,
             memory,
@@ -150,14 +138,8 @@ impl Writer {
             waiting: Arc::clone(&waiting),
             closed: Arc::clone(&closed),
         };
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || thread.run(receiver))?;
-        Ok(Self {
-            sender,
-            closed,
-            waiting,
-        })
+        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.run(receiver))?;
+        Ok(Self { sender, closed, waiting })
     }
 
     /// Runs `work` in the next transaction; returns once it is durable. Waits while too many writes are waiting.
@@ -212,15 +194,7 @@ fn request<T: Send + 'static>(
     work: impl FnMut(&mut Tx<'_>) -> Result<T, Failure> + Send + 'static,
 ) -> (Message, oneshot::Receiver<Result<T, StoreError>>) {
     let (reply, answer) = oneshot::channel();
-    (
-        Message::Write(Box::new(Request {
-            weight,
-            work,
-            value: None,
-            reply,
-        })),
-        answer,
-    )
+    (Message::Write(Box::new(Request { weight, work, value: None, reply })), answer)
 }
 
 struct Thread {
@@ -293,20 +267,15 @@ impl Thread {
                 }
             }
         }
-        self.waiting
-            .fetch_sub(count.min(self.waiting.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.waiting.fetch_sub(count.min(self.waiting.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
     /// Runs all writes in one transaction. After an error nothing has happened, on disk or in memory.
     fn transact(&mut self, group: &mut [Box<dyn Write>]) -> rusqlite::Result<()> {
         let is_disk_low = self.disk.is_low();
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        let mut tx = Tx {
-            connection: &self.connection,
-            memory: &mut self.memory,
-            changes: Changes::default(),
-            is_disk_low,
-        };
+        let mut tx =
+            Tx { connection: &self.connection, memory: &mut self.memory, changes: Changes::default(), is_disk_low };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             for write in group {
                 write.run(&mut tx)?;
@@ -367,10 +336,8 @@ fn take(message: Message, group: &mut Vec<Box<dyn Write>>) -> Option<oneshot::Se
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> rusqlite::Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
+    let text =
+        panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
     rusqlite::Error::InvalidParameterName(format!("a write panicked: {}", text.unwrap_or_default()))
 }
 
@@ -385,20 +352,13 @@ struct Disk {
 impl Disk {
     fn is_low(&mut self) -> bool {
         let now = tokio::time::Instant::now();
-        if self
-            .looked_at
-            .is_none_or(|last| now.duration_since(last) >= LOOK_AT_DISK)
-        {
+        if self.looked_at.is_none_or(|last| now.duration_since(last) >= LOOK_AT_DISK) {
             self.looked_at = Some(now);
             let was_low = self.is_low;
             self.is_low = rustix::fs::statvfs(&self.data_dir)
                 .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < self.min_free_bytes);
             if self.is_low != was_low {
-                let state = if self.is_low {
-                    "nearly full: no notifications are accepted"
-                } else {
-                    "no longer full"
-                };
+                let state = if self.is_low { "nearly full: no notifications are accepted" } else { "no longer full" };
                 tracing::warn!("The disk of the data directory is {state}");
             }
         }
