@@ -51,9 +51,9 @@ mod tests {
         let caller = Caller { tenant: TenantId::DEFAULT, user: Some(me), reads_any: false, is_admin: false };
         assert!(caller.may_read(Some(me)) && caller.may_change(Some(me)));
         assert!(!caller.may_read(Some(other)) && !caller.may_read(None));
-        let nobody = Caller { user: None, ..caller.clone() };
+        let nobody = Caller { user: None, ..caller };
         assert!(!nobody.may_read(None));
-        let reader = Caller { reads_any: true, ..caller };
+        let reader = Caller { user: Some(me), reads_any: true, ..nobody };
         assert!(reader.may_read(Some(other)) && !reader.may_change(Some(other)));
     }
 }

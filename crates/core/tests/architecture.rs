@@ -26,7 +26,7 @@ fn crates_dir() -> PathBuf {
 
 /// The names in the `[dependencies]` of a crate.
 fn dependencies(name: &str) -> BTreeSet<String> {
-    let manifest = fs::read_to_string(crates_dir().join(name).join("Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(crates_dir().join(name).join("Cargo.toml")).expect("a readable workspace");
     let section = manifest.lines().skip_while(|line| line.trim() != "[dependencies]").skip(1);
     section
         .take_while(|line| !line.starts_with('['))
@@ -38,7 +38,7 @@ fn dependencies(name: &str) -> BTreeSet<String> {
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+    for entry in fs::read_dir(dir).expect("a readable folder").map(|entry| entry.expect("a readable entry")) {
         let path = entry.path();
         if path.is_dir() {
             files.extend(rust_files(&path));
@@ -80,7 +80,7 @@ fn only_the_wiring_names_the_adapters() {
     let sources = crates_dir().join("server/src");
     for file in rust_files(&sources) {
         let is_wiring = file.ends_with("wiring.rs");
-        let text = fs::read_to_string(&file).unwrap();
+        let text = fs::read_to_string(&file).expect("a readable workspace");
         for adapter in ["SqliteStore", "LocalBroker"] {
             assert!(is_wiring || !text.contains(adapter), "{} names {adapter}", file.display());
         }
