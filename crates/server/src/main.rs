@@ -1,1 +1,11 @@
-fn main() {}
+//! The `tidings` binary.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    tidings::crypto::install();
+    tidings::cli::main()
+}

@@ -1,0 +1,234 @@
+//! Reading bodies: how much, of what kind, for how long.
+//!
+//! A body is refused by its headers before a byte of it is read, and while it is read as soon as it is too long. What
+//! the bytes mean is not decided here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http_body_util::BodyExt as _;
+use tokio::time::timeout;
+
+use tidings_core::error::{ErrorCode, Problem};
+
+use crate::api::Api;
+use crate::error::Failure;
+
+/// How long a body may take to arrive.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The bytes of a JSON body.
+#[derive(Debug)]
+pub(crate) struct JsonText(pub(crate) Bytes);
+
+/// The bytes of the JSON body of a batch, which may be larger.
+#[derive(Debug)]
+pub(crate) struct BatchText(pub(crate) Bytes);
+
+/// The bytes of a JSON body that may be left out; then they are those of an empty object.
+#[derive(Debug)]
+pub(crate) struct OptionalText(pub(crate) Bytes);
+
+impl FromRequest<Arc<Api>> for JsonText {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
+        Ok(Self(read(request, api.config.max_body_bytes).await?))
+    }
+}
+
+impl FromRequest<Arc<Api>> for BatchText {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
+        Ok(Self(read(request, api.config.max_batch_body_bytes).await?))
+    }
+}
+
+impl FromRequest<Arc<Api>> for OptionalText {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
+        if request.body().is_end_stream() {
+            return Ok(Self(Bytes::from_static(b"{}")));
+        }
+        Ok(Self(read(request, api.config.max_body_bytes).await?))
+    }
+}
+
+async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    check_kind(request.headers())?;
+    check_declared_length(request.headers(), limit)?;
+    timeout(DEADLINE, collect(request.into_body(), limit))
+        .await
+        .unwrap_or_else(|_elapsed| Err(Problem::plain(ErrorCode::REQUEST_TIMEOUT)))
+}
+
+/// JSON, in UTF-8, as it is. Compressed bodies are refused: the size of what comes out is not known before.
+fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain =
+        headers.get_all(CONTENT_ENCODING).iter().all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if !is_plain {
+        return Err(unsupported("Send the body without `Content-Encoding`"));
+    }
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    match (kinds.next().map(|kind| kind.to_str()), kinds.next()) {
+        (Some(Ok(kind)), None) if is_json(kind) => Ok(()),
+        _ => Err(unsupported("Send the body as `Content-Type: application/json`")),
+    }
+}
+
+fn is_json(kind: &str) -> bool {
+    let mut parts = kind.split(';').map(str::trim);
+    let is_utf8 = |parameter: &str| {
+        parameter.split_once('=').is_some_and(|(name, value)| {
+            name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+    };
+    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) && parts.all(is_utf8)
+}
+
+fn check_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
+    let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let declared: Option<u64> = declared.and_then(|length| length.parse().ok());
+    if declared.is_some_and(|length| length > u64::try_from(limit).unwrap_or(u64::MAX)) {
+        return Err(too_large(limit));
+    }
+    Ok(())
+}
+
+/// The bytes of a body. One that arrives in one piece, as nearly all do, is not copied.
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::new(ErrorCode::INVALID_JSON, broken(&error)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len().max(whole.len()) + data.len() > limit {
+            return Err(too_large(limit));
+        }
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+fn broken(error: &axum::Error) -> String {
+    format!("The body could not be read: {error}")
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(ErrorCode::BODY_TOO_LARGE, format!("The body is larger than the {limit} bytes that are accepted here"))
+}
+
+fn unsupported(message: &str) -> Problem {
+    Problem::new(ErrorCode::UNSUPPORTED_MEDIA_TYPE, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http::HeaderValue;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body that arrives in pieces.
+    struct Pieces(VecDeque<&'static [u8]>);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let piece = self.0.pop_front();
+            Poll::Ready(piece.map(|piece| Ok(Frame::data(Bytes::from_static(piece)))))
+        }
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn json_in_utf8_is_taken_and_nothing_else() {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+        ] {
+            assert!(check_kind(&headers(&[("content-type", good)])).is_ok(), "{good}");
+        }
+        for bad in [
+            "text/plain",
+            "application/json; charset=latin1",
+            "application/json; version=2",
+            "application/jsonp",
+            "application/cloudevents+json",
+            "",
+        ] {
+            let problem = check_kind(&headers(&[("content-type", bad)])).unwrap_err();
+            assert_eq!(problem.code, ErrorCode::UNSUPPORTED_MEDIA_TYPE, "{bad}");
+        }
+        assert!(check_kind(&HeaderMap::new()).is_err());
+        let twice = headers(&[("content-type", "application/json"), ("content-type", "text/plain")]);
+        assert!(check_kind(&twice).is_err());
+    }
+
+    #[test]
+    fn compressed_bodies_are_refused() {
+        for (encoding, taken) in [("gzip", false), ("br", false), ("identity", true), ("identity, gzip", false)] {
+            let headers = headers(&[("content-type", "application/json"), ("content-encoding", encoding)]);
+            assert_eq!(check_kind(&headers).is_ok(), taken, "{encoding}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_declared_too_large_is_refused_at_once() {
+        for (length, taken) in [("10", true), ("11", false), ("99999999999999999999", true), ("0", true)] {
+            let checked = check_declared_length(&headers(&[("content-length", length)]), 10);
+            assert_eq!(checked.is_ok(), taken, "{length}");
+        }
+    }
+
+    async fn sent_in_pieces(pieces: &[&'static [u8]], limit: usize) -> Result<Bytes, Problem> {
+        collect(Body::new(Pieces(pieces.iter().copied().collect())), limit).await
+    }
+
+    #[tokio::test]
+    async fn pieces_are_put_together() {
+        assert_eq!(sent_in_pieces(&[], 10).await.unwrap(), "");
+        assert_eq!(sent_in_pieces(&[b"{}"], 10).await.unwrap(), "{}");
+        assert_eq!(sent_in_pieces(&[b"{", b"\"a\"", b":1}"], 10).await.unwrap(), "{\"a\":1}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_grows_too_large_is_refused_while_it_is_read() {
+        let problem = sent_in_pieces(&[b"12345", b"12345", b"1"], 10).await.unwrap_err();
+        assert_eq!(problem.code, ErrorCode::BODY_TOO_LARGE);
+        assert!(sent_in_pieces(&[b"12345", b"12345"], 10).await.is_ok());
+    }
+}

@@ -1,0 +1,280 @@
+//! Runs the whole product in this process, and ends it without losing anything.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use tidings_api::{Gate, Services, server};
+use tidings_core::id::{TenantId, UserId};
+use tidings_core::ports::Catalog;
+use tidings_core::time::{Clock, SystemClock, Timestamp};
+use tidings_core::user::{Contacts, NewUser, User};
+use tidings_engine::{Drained, Engine};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::config::{Config, Environment};
+use crate::telemetry::metrics::Metrics;
+use crate::{crypto, telemetry, wiring};
+
+/// The users of the seed: id, user name, e-mail address.
+pub const SEED_USERS: [(Uuid, &str, &str); 3] = [
+    (Uuid::from_u128(0x9fc8_1fdd_fc9c_49e3_9df1_a36d_f7e1_ec5a), "testuser", "test@example.com"),
+    (Uuid::from_u128(0x550e_8400_e29b_41d4_a716_4466_5544_0001), "user1", "user1@example.com"),
+    (Uuid::from_u128(0x550e_8400_e29b_41d4_a716_4466_5544_0002), "user2", "user2@example.com"),
+];
+
+/// What is different from plain `serve`, for `dev` and for tests.
+#[derive(Default)]
+pub struct Overrides {
+    /// The clock, instead of that of the machine.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// More routes; must not have a fallback.
+    pub extra_router: Option<Router>,
+    /// Whether the users of the seed are created if they are absent.
+    pub seed_users: bool,
+}
+
+/// The running product. Ends with [`App::stop`].
+pub struct App {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The use cases, for those who live in the same process.
+    pub services: Services,
+    gate: Arc<Gate>,
+    engine: Engine,
+    store: wiring::Store,
+    no_more_requests: CancellationToken,
+    http: JoinHandle<()>,
+    no_more_readings: CancellationToken,
+    readings: JoinHandle<()>,
+    drain: Duration,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// What became of the work in flight.
+    pub drained: Drained,
+}
+
+impl App {
+    /// Starts everything. When it returns, requests are answered.
+    pub async fn start(config: Config, overrides: Overrides) -> anyhow::Result<Self> {
+        crypto::install();
+        let listener = listen(&config).await?;
+        let addr = listener.local_addr().context("the listening socket has no address")?;
+        let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        let parts = wiring::assemble(&config, clock).await?;
+        if overrides.seed_users {
+            create_seed_users(parts.services.catalog.as_ref(), parts.services.clock.now()).await?;
+        }
+        let metrics = Metrics::new();
+        let engine = Engine::start(wiring::engine_config(&config), parts.ports.clone(), metrics.engine.clone()).await?;
+
+        let gate = Arc::new(Gate::default());
+        let api = tidings_api::router(
+            parts.services.clone(),
+            wiring::api_config(&config),
+            gate.clone(),
+            metrics.api.clone(),
+            metrics.exposition(),
+        );
+        let router = overrides.extra_router.into_iter().fold(api, Router::merge);
+        let drain = config.server.shutdown_timeout;
+        let no_more_requests = CancellationToken::new();
+        let limits = server::Limits { connections: config.server.connections, ..server::Limits::default() };
+        let http = tokio::spawn(server::serve(listener, router, limits, no_more_requests.clone(), drain));
+
+        let no_more_readings = CancellationToken::new();
+        let upkeep = parts.ports.upkeep.clone();
+        let readings =
+            tokio::spawn(metrics.store.clone().follow(upkeep, parts.ports.clock.clone(), no_more_readings.clone()));
+        gate.open();
+        Ok(Self {
+            addr,
+            services: parts.services,
+            gate,
+            engine,
+            store: parts.store,
+            no_more_requests,
+            http,
+            no_more_readings,
+            readings,
+            drain,
+        })
+    }
+
+    /// Where it is reached from this machine.
+    pub fn url(&self) -> String {
+        let mut reachable = self.addr;
+        if reachable.ip().is_unspecified() {
+            reachable.set_ip(match reachable {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        format!("http://{reachable}")
+    }
+
+    /// Ends it: not ready any more, no new connections, no new attempts; what has begun is finished within the time
+    /// given, the rest is handed back to the store; then the store is closed.
+    pub async fn stop(self) -> anyhow::Result<Stopped> {
+        self.gate.close();
+        self.no_more_requests.cancel();
+        // Side by side, so that a slow client does not use up the time of the attempts in flight.
+        let (http, drained) = tokio::join!(self.http, self.engine.drain(self.drain));
+        self.no_more_readings.cancel();
+        let readings = self.readings.await;
+        self.store.close().await;
+        http.context("the HTTP server ended badly")?;
+        readings.context("reading the metrics of the store ended badly")?;
+        Ok(Stopped { drained })
+    }
+}
+
+/// `tidings serve`: checks, starts, serves until a signal, drains.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let warnings = config.check_for_serving()?;
+    let logs = telemetry::start_logs(&config)?;
+    let mut signals = Signals::listen()?;
+    raise_file_limit();
+    warnings.iter().for_each(|warning| warn!("{warning}"));
+    warn_about_exposure(&config);
+    let app = App::start(config, Overrides::default()).await?;
+    let url = app.url();
+    info!(url, "Ready at {url}: POST /api/notifications, documentation at {url}/docs");
+    let code = stop_on_signal(app, &mut signals).await;
+    drop(logs);
+    code
+}
+
+/// Serves until a signal comes, then drains. A second signal ends the process at once.
+pub async fn run_until_signal(app: App) -> anyhow::Result<ExitCode> {
+    stop_on_signal(app, &mut Signals::listen()?).await
+}
+
+async fn stop_on_signal(app: App, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    let name = signals.next().await.name();
+    info!("Stopping on {name}: finishing what has begun, a second signal stops at once");
+    tokio::select! {
+        stopped = app.stop() => {
+            let Drained { finished, handed_back, complete } = stopped?.drained;
+            info!(finished, handedBack = handed_back, complete, "Stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        second = signals.next() => end_at_once(second),
+    }
+}
+
+#[expect(clippy::exit, reason = "a second signal means at once; the store survives that as it survives a crash")]
+fn end_at_once(signal: Stop) -> ! {
+    std::process::exit(signal.exit_code())
+}
+
+/// The signals that end the process.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+#[derive(Clone, Copy)]
+enum Stop {
+    Interrupt,
+    Terminate,
+}
+
+impl Stop {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
+
+    /// What a shell reports for a process that the signal killed: 128 and its number.
+    const fn exit_code(self) -> i32 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("the signals of the system cannot be received");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.interrupt.recv() => Stop::Interrupt,
+            _ = self.terminate.recv() => Stop::Terminate,
+        }
+    }
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(config.server.bind, config.server.port);
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program uses the port; stop it, or choose another with API_PORT or --port"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need a privilege; choose another with API_PORT or --port"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; choose one with TIDINGS_BIND or --bind"
+            }
+            _ => "check TIDINGS_BIND and API_PORT",
+        };
+        anyhow::Error::new(error).context(format!("cannot listen on {address}: {advice}"))
+    })
+}
+
+async fn create_seed_users(catalog: &dyn Catalog, now: Timestamp) -> anyhow::Result<()> {
+    for (id, username, email) in SEED_USERS {
+        let user = User {
+            id: UserId(id),
+            tenant: TenantId::DEFAULT,
+            username: username.to_owned(),
+            contacts: Contacts { email: Some(email.to_owned()), ..Contacts::default() },
+            created_at: now,
+            updated_at: now,
+        };
+        // A conflict means that the user is there, perhaps with contacts that somebody changed since.
+        if catalog.create_user(NewUser { user, password_hash: None }).await?.is_ok() {
+            info!("Created the user {username}");
+        }
+    }
+    Ok(())
+}
+
+fn warn_about_exposure(config: &Config) {
+    if !config.server.bind.is_loopback() && config.environment == Environment::Development {
+        warn!(
+            "Other machines can reach this server (TIDINGS_BIND={}) although NODE_ENV is development",
+            config.server.bind
+        );
+    }
+}
+
+/// Each connection is a file. The limit that a shell sets is made for people, the one above it for servers.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        warn!("The limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
