@@ -18,4 +18,4 @@ mod smtp;
 pub use self::http::{CaughtRequest, HttpAnswer, HttpCatcher, RequestView};
 pub use mail::{HeaderView, Mail, MailView};
 pub use shelf::Late;
-pub use smtp::{SmtpAnswer, SmtpCatcher, Stage};
+pub use smtp::{SmtpAnswer, SmtpCatcher, Stage as SmtpStage};

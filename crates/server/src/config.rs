@@ -189,6 +189,8 @@ pub struct Alerts {
     pub pending: Option<u64>,
     /// Pending for longer than this.
     pub age: Option<Duration>,
+    /// How often that is looked at.
+    pub every: Duration,
     /// Where alerts are posted.
     pub webhook_url: Option<Secret>,
     /// Who gets them by e-mail.
@@ -372,6 +374,7 @@ fn alerts(values: &Values) -> Result<Alerts, Error> {
     let alerts = Alerts {
         pending: values.find("alerts.pending"),
         age: values.find("alerts.age"),
+        every: values.get("alerts.every")?,
         webhook_url: secret(values, "alerts.webhook_url"),
         email: values.find("alerts.email"),
     };

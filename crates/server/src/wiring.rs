@@ -25,8 +25,6 @@ use crate::config::{self, Config, WEBHOOK_SECRET_FILE, kept, prepare_data_dir};
 
 /// How often retention, expired keys and pending erasures are looked after.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
-/// How often the dead letters are compared with the thresholds.
-const ALERT_EVERY: Duration = Duration::from_mins(1);
 /// Batches may be this large, whatever the limit of a single request is.
 const BATCH_BODY: usize = 8 * 1024 * 1024;
 
@@ -166,7 +164,7 @@ pub(crate) fn engine_config(config: &Config) -> tidings_engine::Config {
         alerts: alerts::Config {
             pending: config.alerts.pending,
             age: config.alerts.age,
-            every: ALERT_EVERY,
+            every: config.alerts.every,
             webhook_url: plain(config.alerts.webhook_url.as_ref()),
             email: config.alerts.email.clone(),
         },

@@ -64,9 +64,15 @@ function startTabs() {
   });
 }
 
+function introduce({ username, contact, mailCatcher, webhookCatcher }) {
+  byId("recipient").textContent = `To ${username}: ${contact.email}, ${contact.phone}, ${contact.webhookUrl}`;
+  byId("catchers").textContent = `Mails are caught at ${mailCatcher}, webhooks at ${webhookCatcher}; nothing leaves this machine.`;
+}
+
 async function start() {
   startTabs();
   const session = await open();
+  introduce(session);
   const look = () => attempt(() => refresh(session));
   startSending(session, look);
   startClock(look);

@@ -156,6 +156,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Raises an alert when more dead letters than this wait for a decision."),
     is("alerts.age", "ALERT_AGE", Kind::OrOff(&Kind::Time(SECOND, CENTURY)), "24h",
         "Raises an alert when a dead letter has waited longer than this for a decision."),
+    is("alerts.every", "ALERT_EVERY", Kind::Time(TICK, CENTURY), "1m",
+        "How often dead letters are compared with these thresholds."),
     unset("alerts.webhook_url", "ALERT_WEBHOOK_URL", WEB,
         "Where alerts are posted, besides the log and the metrics.").secret(),
     unset("alerts.email", "ALERT_EMAIL", Kind::Email,

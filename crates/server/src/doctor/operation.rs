@@ -1,19 +1,20 @@
 //! How delivery gets on: the queue, the dead letters, the clock. Read from the running server; without one, from the
 //! store itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tidings_api::token::{Claims, Keys, SCOPE_ADMIN};
+use tidings_channels::webhook;
 use tidings_core::id::MessageId;
-use tidings_core::ports::Upkeep as _;
-use tidings_core::time::Timestamp;
+use tidings_core::time::{SystemClock, Timestamp};
 use tidings_store::sqlite::{self, SCHEMA_VERSION};
-use tidings_store::{Options, SqliteStore};
 
-use crate::config::{Config, JWT_SECRET_FILE, read};
+use crate::config::{Channels, Config, JWT_SECRET_FILE, Secret, random, read};
 use crate::doctor::finding::Finding;
 use crate::doctor::scene::{Port, Scene};
+use crate::wiring;
 
 /// Notifications that have been due for longer than this are not being worked on as they should.
 const STUCK: Duration = Duration::from_mins(5);
@@ -160,16 +161,14 @@ fn gauge(exposition: &str, name: &str) -> Option<f64> {
 
 /// Opens the store as the server would, but only where that changes nothing: it is there, free and of our schema.
 async fn ask_store(scene: &Scene<'_>) -> Option<Operation> {
-    let config = scene.config;
-    let options = Options { data_dir: config.data.clone(), min_free_bytes: 0, policies: config.policies.clone() };
-    let opened = tokio::task::spawn_blocking(move || match sqlite::schema_version(&options.data_dir) {
-        Ok(Some(SCHEMA_VERSION)) => SqliteStore::open(options).ok(),
-        _ => None,
-    });
-    let store = opened.await.ok().flatten()?;
-    let stats = store.stats().await.ok();
-    let newest = store.last_id();
-    store.close().await;
+    let data = scene.config.data.clone();
+    let version = tokio::task::spawn_blocking(move || sqlite::schema_version(&data)).await.ok()?;
+    if version != Ok(Some(SCHEMA_VERSION)) {
+        return None;
+    }
+    let parts = wiring::assemble(&bare(scene.config)?, Arc::new(SystemClock::default())).await.ok()?;
+    let stats = parts.ports.upkeep.stats().await.ok();
+    parts.store.close().await;
     let stats = stats?;
     let age = |since: Option<Timestamp>| since.map(|since| scene.now.since(since));
     Some(Operation {
@@ -177,9 +176,19 @@ async fn ask_store(scene: &Scene<'_>) -> Option<Operation> {
         oldest_due: age(stats.oldest_due),
         dead_letters: Some(stats.dead_letters_pending),
         oldest_dead_letter: age(stats.oldest_dead_letter),
-        newest,
+        // The next id follows the newest one stored, whatever the clock says.
+        newest: Some(parts.ports.ids.next(Timestamp::EPOCH)),
         ..Operation::default()
     })
+}
+
+/// The configuration without anything that could be wrong with it, or be made and kept, beside the store.
+fn bare(config: &Config) -> Option<Config> {
+    let mut bare = config.clone();
+    bare.auth.jwt_secret = Some(Secret::new(random().ok()?));
+    bare.channels =
+        Channels { smtp: None, sms: None, webhook_secret: Some(Secret::new(webhook::Secret::generate().expose())) };
+    Some(bare)
 }
 
 #[cfg(test)]

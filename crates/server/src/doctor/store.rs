@@ -37,7 +37,8 @@ pub(crate) async fn integrity(scene: &Scene<'_>, deep: bool) -> Finding {
     let data = scene.config.data.clone();
     let checked = tokio::task::spawn_blocking(move || match sqlite::schema_version(&data) {
         Ok(Some(_)) => sqlite::check(&data).map(|()| true),
-        Ok(None) | Err(_) => Ok(false),
+        Ok(None) => Ok(false),
+        Err(damage) => Err(damage),
     });
     match checked.await.unwrap_or_else(|error| Err(error.to_string())) {
         Ok(true) => Finding::ok(CHECK, "the store is whole"),

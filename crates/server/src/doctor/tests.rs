@@ -4,17 +4,17 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tidings_api::token::{Claims, Keys};
 use tidings_catcher::{HttpCatcher, SmtpCatcher};
-use tidings_core::retry::Policies;
 use tidings_core::time::{Clock as _, SystemClock};
-use tidings_store::{Options, SqliteStore};
 
 use super::*;
 use crate::config::Sources;
+use crate::wiring;
 
 const SECRET: &str = "a secret of the tests, long enough for all";
 const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -26,6 +26,7 @@ struct Patient {
 
 impl Patient {
     fn new() -> Self {
+        crate::crypto::install();
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let data = folder.path().display().to_string();
@@ -47,13 +48,8 @@ impl Patient {
         self.folder.path()
     }
 
-    fn open_store(&self) -> SqliteStore {
-        SqliteStore::open(Options {
-            data_dir: self.data().to_owned(),
-            min_free_bytes: 0,
-            policies: Policies::default(),
-        })
-        .unwrap()
+    fn make_store(&self) {
+        wiring::migrate(self.data()).unwrap();
     }
 
     async fn finding(&self, check: &str) -> Finding {
@@ -72,7 +68,7 @@ async fn a_fresh_installation_has_nothing_to_repair() {
     let failing = |finding: &Finding| finding.verdict == Verdict::Fail;
     let findings = examine(&patient.config(), &Args::default()).await;
     assert!(!findings.iter().any(failing), "{findings:?}");
-    patient.open_store().close().await;
+    patient.make_store();
     let findings = examine(&patient.config(), &Args::default()).await;
     assert!(!findings.iter().any(failing), "{findings:?}");
 }
@@ -81,12 +77,12 @@ async fn a_fresh_installation_has_nothing_to_repair() {
 async fn who_holds_the_directory_is_told() {
     let patient = Patient::new();
     assert_eq!(patient.finding("lock").await.verdict, Verdict::Ok);
-    let store = patient.open_store();
+    let parts = wiring::assemble(&patient.config(), Arc::new(SystemClock::default())).await.unwrap();
     let finding = patient.finding("lock").await;
     assert_eq!(finding.verdict, Verdict::Warn);
     assert!(finding.found.contains(&format!("process {}", std::process::id())), "{finding:?}");
     assert!(patient.finding("integrity").await.found.contains("--deep"));
-    store.close().await;
+    parts.store.close().await;
 }
 
 #[tokio::test]
@@ -114,7 +110,7 @@ async fn a_directory_that_others_can_read_is_told() {
 #[tokio::test]
 async fn a_damaged_store_is_told() {
     let patient = Patient::new();
-    patient.open_store().close().await;
+    patient.make_store();
     let database = patient.data().join("tidings.db");
     let mut bytes = fs::read(&database).unwrap();
     let start = bytes.len().min(4096);

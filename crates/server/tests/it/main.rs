@@ -1,0 +1,31 @@
+//! Stories told through the front door: a real server on a real directory, a real mail server, a real HTTP receiver.
+
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod batch;
+#[cfg(test)]
+mod channels;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod dead_letters;
+#[cfg(test)]
+mod follow;
+#[cfg(test)]
+mod generated;
+#[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod inbox;
+#[cfg(test)]
+mod retries;
+#[cfg(test)]
+mod users;
