@@ -125,18 +125,32 @@ impl Api {
         self.channels.iter().copied().find(|known| *known == name)
     }
 
-    /// The tenant of this name; `None` if no tenant can have it.
+    /// The tenant that a signed token names, made when it is named for the first time; `None` if no tenant can have the
+    /// name.
     pub(crate) async fn tenant(&self, name: Option<&str>) -> Result<Option<TenantId>, Problem> {
-        let name = match name {
-            None | Some(DEFAULT_TENANT) => return Ok(Some(TenantId::DEFAULT)),
-            Some(name) if !is_word(name) => return Ok(None),
-            Some(name) => name,
+        let name = match self.known_tenant(name) {
+            Ok(known) => return Ok(known),
+            Err(unknown) => unknown,
         };
-        if let Some(known) = self.tenants.get(name) {
-            return Ok(Some(known));
-        }
         let tenant = self.services.catalog.tenant(name, self.now()).await?;
         self.tenants.insert(name.to_owned(), tenant);
         Ok(Some(tenant))
+    }
+
+    /// The tenant of this name, if there is one. For callers who have not proved anything yet.
+    pub(crate) async fn find_tenant(&self, name: Option<&str>) -> Result<Option<TenantId>, Problem> {
+        match self.known_tenant(name) {
+            Ok(known) => Ok(known),
+            Err(unknown) => Ok(self.services.catalog.find_tenant(unknown).await?),
+        }
+    }
+
+    /// The answer that needs no look at the store, or the name that has to be looked for.
+    fn known_tenant<'a>(&self, name: Option<&'a str>) -> Result<Option<TenantId>, &'a str> {
+        match name {
+            None | Some(DEFAULT_TENANT) => Ok(Some(TenantId::DEFAULT)),
+            Some(name) if !is_word(name) => Ok(None),
+            Some(name) => self.tenants.get(name).map(Some).ok_or(name),
+        }
     }
 }

@@ -123,7 +123,7 @@ pub(crate) async fn log_in(State(api): State<Arc<Api>>, JsonText(body): JsonText
 }
 
 async fn find(api: &Api, tenant: Option<&str>, username: &str) -> Result<Option<Credentials>, Problem> {
-    match api.tenant(tenant).await? {
+    match api.find_tenant(tenant).await? {
         Some(tenant) => Ok(api.services.catalog.credentials(tenant, username).await?),
         None => Ok(None),
     }

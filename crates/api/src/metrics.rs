@@ -1,13 +1,16 @@
 //! What the interface counts, and `GET /metrics`.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::{Future, Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
+use http::request::Parts;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -121,26 +124,44 @@ impl Drop for InFlight {
     tag = "operation",
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"))
 )]
-pub(crate) async fn export_metrics(
+pub(crate) fn export_metrics(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    if !caller.is_admin && !caller.reads_any {
-        return Err(forbidden("This needs a token with the scope `admin` or `read:any`"));
-    }
-    let text = (api.exposition)();
-    let (content_type, text) =
-        if wants_open_metrics(&headers) { (OPEN_METRICS, text) } else { (CLASSIC, classic(&text)) };
-    Ok(([(CONTENT_TYPE, content_type)], text).into_response())
+    format: Format,
+) -> Ready<Result<Response, Failure>> {
+    ready(if caller.is_admin || caller.reads_any {
+        Ok(exposition(&api, format))
+    } else {
+        Err(forbidden("This needs a token with the scope `admin` or `read:any`"))
+    })
 }
 
-fn wants_open_metrics(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.contains("application/openmetrics-text"))
+fn exposition(api: &Api, format: Format) -> Response {
+    let text = (api.exposition)();
+    let (content_type, text) = match format {
+        Format::OpenMetrics => (OPEN_METRICS, text),
+        Format::Classic => (CLASSIC, classic(&text)),
+    };
+    ([(CONTENT_TYPE, content_type)], text).into_response()
+}
+
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// As the registry writes them.
+    OpenMetrics,
+    /// As older scrapers read them.
+    Classic,
+}
+
+impl<S> FromRequestParts<S> for Format {
+    type Rejection = Infallible;
+
+    fn from_request_parts(parts: &mut Parts, _state: &S) -> impl Future<Output = Result<Self, Infallible>> + Send {
+        let mut accepted = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let is_open = accepted.any(|value| value.contains("application/openmetrics-text"));
+        ready(Ok(if is_open { Self::OpenMetrics } else { Self::Classic }))
+    }
 }
 
 /// Turns `OpenMetrics` into the classic text format: there the family of a counter has the name of its sample, with

@@ -116,7 +116,7 @@ async fn next_connection(
         match accepted {
             Ok((stream, _peer)) => return Some((stream, place)),
             Err(error) if concerns_one_connection(&error) => {
-                debug!(%error, "A connection went away before it was accepted")
+                debug!(%error, "A connection went away before it was accepted");
             }
             Err(error) => {
                 warn!(%error, "No connection can be accepted: {error}");

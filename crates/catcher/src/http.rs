@@ -67,7 +67,8 @@ impl HttpCatcher {
         self.shelf.items()
     }
 
-    /// Waits until `count` requests were caught since the start or the last [`HttpCatcher::clear`], and gives those kept.
+    /// Waits until `count` requests were caught since the start or the last [`HttpCatcher::clear`], and gives those
+    /// kept.
     pub async fn wait_for(&self, count: usize, within: Duration) -> Result<Vec<CaughtRequest>, Late> {
         self.shelf.wait_for(count, within).await
     }

@@ -47,8 +47,8 @@ pub enum SmtpAnswer {
     },
     /// The server says nothing any more: on a new connection not even a greeting, on an older one from `MAIL FROM` on.
     Silence,
-    /// The server reads the whole content and then cuts the connection. Whether the mail was taken nobody can tell; it is
-    /// not among those caught.
+    /// The server reads the whole content and then cuts the connection. Whether the mail was taken nobody can tell; it
+    /// is not among those caught.
     CloseMidway,
 }
 

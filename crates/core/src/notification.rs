@@ -104,7 +104,7 @@ impl fmt::Display for Destination {
 pub struct TraceContext {
     /// `X-Correlation-Id`: given by the caller or made by us.
     pub correlation_id: String,
-    /// `traceparent` of W3C Trace Context, if the caller sent one.
+    /// `traceparent` of W3C Trace Context: the caller's, or the beginning of a new trace.
     pub traceparent: Option<String>,
 }
 

@@ -184,7 +184,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
     fn config() -> Config {
-        Config { pending: Some(5), age: Some(Duration::from_secs(60)), ..Config::default() }
+        Config { pending: Some(5), age: Some(Duration::from_mins(1)), ..Config::default() }
     }
 
     fn waiting(pending: u64, age_secs: u64) -> Stats {

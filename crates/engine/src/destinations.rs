@@ -225,3 +225,120 @@ impl Drop for Seat {
         self.destinations.leave(&self.queue, self.judged);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+    use tidings_core::id::{BootId, MonotonicIds, TenantId};
+    use tidings_core::notification::Destination;
+    use tidings_core::time::Clock;
+    use tidings_testkit::{FakeBroker, FakeSender, FakeStore, ManualClock, sample};
+
+    use super::*;
+    use crate::config::{Config, Ports};
+    use crate::metrics::Metrics;
+
+    fn destinations(concurrency: usize) -> (Arc<Destinations>, Arc<ManualClock>) {
+        let store = Arc::<FakeStore>::default();
+        let clock = Arc::<ManualClock>::default();
+        let ports = Ports {
+            jobs: store.clone(),
+            intake: store.clone(),
+            catalog: store.clone(),
+            dead_letters: store.clone(),
+            upkeep: store,
+            sender: Arc::<FakeSender>::default(),
+            broker: Arc::<FakeBroker>::default(),
+            clock: clock.clone(),
+            ids: Arc::<MonotonicIds>::default(),
+            boot: BootId(sample::USER1.0),
+        };
+        let config = Config { concurrency, ..Config::default() };
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let shared = Arc::new(Shared::new(config, ports, metrics));
+        (Arc::new(Destinations::new(shared)), clock)
+    }
+
+    fn queue() -> QueueKey {
+        QueueKey { tenant: TenantId::DEFAULT, destination: Destination::new("email", "smtp") }
+    }
+
+    fn attempt(destinations: &Arc<Destinations>, healthy: bool, now: Timestamp) {
+        destinations.seat(queue(), now).judge(healthy);
+    }
+
+    fn remembered(destinations: &Destinations) -> usize {
+        destinations.state.lock().queues.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seat_takes_a_slot_and_a_share_until_it_is_dropped() {
+        let (destinations, clock) = destinations(10);
+        let now = clock.now();
+        let seat = destinations.seat(queue(), now);
+        assert_eq!((destinations.free_slots(), destinations.room(&queue(), now)), (9, 3));
+        assert!(!destinations.is_untouched(&queue()));
+        drop(seat);
+        assert_eq!((destinations.free_slots(), destinations.room(&queue(), now)), (10, 4));
+        assert!(destinations.is_untouched(&queue()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_earn_room_and_failures_lose_it() {
+        let (destinations, clock) = destinations(100);
+        let now = clock.now();
+        for _ in 0..20 {
+            attempt(&destinations, true, now);
+        }
+        assert_eq!(destinations.room(&queue(), now), 16);
+        let rooms: Vec<usize> = (0..6)
+            .map(|_| {
+                attempt(&destinations, false, now);
+                destinations.room(&queue(), now)
+            })
+            .collect();
+        assert_eq!(rooms, [8, 4, 2, 1, 1, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_is_idle_is_forgotten() {
+        let (destinations, clock) = destinations(10);
+        attempt(&destinations, true, clock.now());
+        let now = clock.advance(Duration::from_mins(1));
+        destinations.survey(now);
+        assert_eq!(remembered(&destinations), 1, "it is not looked at every time");
+        tokio::time::advance(TIDY_EVERY).await;
+        let busy = destinations.seat(queue(), now);
+        destinations.survey(now);
+        assert_eq!(remembered(&destinations), 1);
+        drop(busy);
+        tokio::time::advance(TIDY_EVERY).await;
+        destinations.survey(clock.advance(Duration::from_mins(1)));
+        assert_eq!(remembered(&destinations), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_breaker_is_remembered_for_an_hour() {
+        let (destinations, clock) = destinations(10);
+        let now = clock.now();
+        for _ in 0..10 {
+            attempt(&destinations, false, now);
+        }
+        let settings = &destinations.shared.config.breaker;
+        let survey = Survey { without_room: 1, reopens_at: Some(now + settings.open_for) };
+        assert_eq!(destinations.survey(now), survey);
+        for (passed, expected) in [(50, 1), (10, 0)] {
+            tokio::time::advance(TIDY_EVERY).await;
+            destinations.survey(clock.advance(Duration::from_mins(passed)));
+            assert_eq!(remembered(&destinations), expected);
+            assert_eq!(destinations.shared.metrics.breakers_open.get(), i64::try_from(expected).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_last_fifth_of_the_slots_is_kept_back() {
+        for (concurrency, kept) in [(1, 0), (2, 1), (5, 1), (10, 2), (100, 20)] {
+            assert_eq!(destinations(concurrency).0.reserve(), kept);
+        }
+    }
+}

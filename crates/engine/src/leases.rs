@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_lease_is_held_until_its_holder_lets_go() {
         let leases = Arc::<Leases>::default();
-        let held = leases.hold(&lease(1), Instant::now() + Duration::from_secs(60));
+        let held = leases.hold(&lease(1), Instant::now() + Duration::from_mins(1));
         assert!(leases.has(&lease(1)) && !leases.has(&lease(2)));
         assert!(held.remaining() > Duration::from_secs(50));
         drop(held);
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn letting_go_of_an_old_claim_leaves_the_new_one() {
         let leases = Arc::<Leases>::default();
-        let ends = Instant::now() + Duration::from_secs(60);
+        let ends = Instant::now() + Duration::from_mins(1);
         let old = leases.hold(&lease(1), ends);
         let _new = leases.hold(&lease(2), ends);
         drop(old);

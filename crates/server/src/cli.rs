@@ -10,7 +10,6 @@ mod send;
 pub(crate) mod table;
 mod token;
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;

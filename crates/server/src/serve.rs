@@ -1,5 +1,6 @@
 //! Runs the whole product in this process, and ends it without losing anything.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -57,6 +58,12 @@ pub struct App {
     no_more_readings: CancellationToken,
     readings: JoinHandle<()>,
     drain: Duration,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("App").field("addr", &self.addr).finish_non_exhaustive()
+    }
 }
 
 /// How it ended.
@@ -147,7 +154,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let logs = telemetry::start_logs(&config)?;
     let mut signals = Signals::listen()?;
     raise_file_limit();
-    warnings.iter().for_each(|warning| warn!("{warning}"));
+    for warning in warnings {
+        warn!("{warning}");
+    }
     warn_about_exposure(&config);
     let app = App::start(config, Overrides::default()).await?;
     let url = app.url();

@@ -87,11 +87,11 @@ mod tests {
 
     #[test]
     fn libraries_are_heard_from_warnings_on() {
-        let filter = filter(Level::DEBUG);
-        assert!(filter.would_enable("tidings_engine::worker", &Level::DEBUG));
-        assert!(!filter.would_enable("tidings_engine::worker", &Level::TRACE));
-        assert!(filter.would_enable("hyper::proto", &Level::WARN));
-        assert!(!filter.would_enable("hyper::proto", &Level::INFO));
-        assert!(!super::filter(Level::ERROR).would_enable("hyper::proto", &Level::WARN));
+        let debug = filter(Level::DEBUG);
+        assert!(debug.would_enable("tidings_engine::worker", &Level::DEBUG));
+        assert!(!debug.would_enable("tidings_engine::worker", &Level::TRACE));
+        assert!(debug.would_enable("hyper::proto", &Level::WARN));
+        assert!(!debug.would_enable("hyper::proto", &Level::INFO));
+        assert!(!filter(Level::ERROR).would_enable("hyper::proto", &Level::WARN));
     }
 }

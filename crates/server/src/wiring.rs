@@ -84,7 +84,8 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
 }
 
 fn make_channels(config: &Config) -> anyhow::Result<Channels> {
-    let timeout = config.delivery.attempt_timeout;
+    // A little less than the engine's own limit, so that the journal has the reason that the channel can give.
+    let timeout = config.delivery.attempt_timeout.mul_f64(0.95);
     let smtp = config.channels.smtp.as_ref().map(|relay| smtp::Config {
         url: relay.url.expose().to_owned(),
         from: relay.from.clone(),

@@ -61,7 +61,7 @@ async fn accept(store: &SqliteStore, ids: &MonotonicIds, count: usize) -> Vec<Me
         .into_iter()
         .map(|acceptance| match acceptance {
             Acceptance::Accepted(id) => id,
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         })
         .collect()
 }
@@ -137,7 +137,7 @@ async fn open_when_free(dir: &std::path::Path) -> SqliteStore {
         match open(dir) {
             Ok(store) => return store,
             Err(OpenError::Locked(..)) if tokio::time::Instant::now() < deadline => tokio::task::yield_now().await,
-            Err(error) => panic!("{error}"),
+            Err(error) => unreachable!("{error}"),
         }
     }
 }

@@ -68,7 +68,7 @@ impl CaughtRequest {
 
     /// The path without the query.
     pub fn path_only(&self) -> &str {
-        self.path.split_once('?').map_or(self.path.as_str(), |(path, _)| path)
+        self.path.split('?').next().unwrap_or_default()
     }
 
     /// The request in the form of JSON.

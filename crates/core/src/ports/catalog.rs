@@ -22,6 +22,9 @@ pub trait Catalog: Send + Sync {
     /// The tenant with this name, created when it is named for the first time.
     async fn tenant(&self, name: &str, now: Timestamp) -> Result<TenantId, StoreError>;
 
+    /// The tenant with this name, if it exists. For callers who have not proved anything yet: it creates nothing.
+    async fn find_tenant(&self, name: &str) -> Result<Option<TenantId>, StoreError>;
+
     /// Stores a user, or says which of its unique fields is taken.
     async fn create_user(&self, user: NewUser) -> Result<Result<(), UserConflict>, StoreError>;
 

@@ -12,7 +12,7 @@ const TARGET: &str = "https://broken.example:443";
 /// Submits webhooks to a host that fails, until its breaker is open.
 async fn broken(world: &World) -> Vec<MessageId> {
     world.sender.always(&host(TARGET), FAILS);
-    let webhooks: Vec<_> = (0..20).map(|_| world.webhook(TARGET)).collect();
+    let webhooks = world.webhooks(TARGET, 20);
     let ids = webhooks.iter().map(|webhook| webhook.id).collect();
     world.submit_all(webhooks).await;
     world.calls(10).await;
@@ -70,7 +70,7 @@ async fn refusals_do_not_open_it() {
     let world = World::new().await;
     let _engine = world.engine().await;
     world.sender.always(&host(TARGET), Verdict::Reject);
-    world.submit_all((0..30).map(|_| world.webhook(TARGET)).collect()).await;
+    world.submit_all(world.webhooks(TARGET, 30)).await;
     world.calls(30).await;
     assert_eq!(world.metric("breaker_opened_total"), 0);
 }

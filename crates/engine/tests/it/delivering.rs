@@ -7,7 +7,7 @@ use tidings_core::id::TenantId;
 use tidings_core::journal::{Event, Outcome};
 use tidings_core::notification::NewNotification;
 use tidings_core::ports::streams::InboxRange;
-use tidings_core::ports::{Catalog, Streams};
+use tidings_core::ports::{Catalog, Intake, Streams};
 use tidings_testkit::sample;
 
 use crate::world::{World, mail, story};
@@ -26,10 +26,7 @@ async fn what_is_due_is_delivered() {
     assert_eq!((call.id, call.attempt), (id, 1));
     assert_eq!(call.contacts.email.as_deref(), Some("testuser@example.com"));
     assert_eq!(world.metric("notifications_delivered_total{type=\"email\"}"), 1);
-    assert_eq!(
-        world.metric("delivery_attempts_total{type=\"email\",provider=\"fake\",outcome=\"delivered\"}"),
-        1
-    );
+    assert_eq!(world.metric("delivery_attempts_total{type=\"email\",provider=\"fake\",outcome=\"delivered\"}"), 1);
     assert_eq!(world.metric("message_delivery_latency_seconds_count"), 1);
 }
 
@@ -53,10 +50,10 @@ async fn an_inbox_is_filled_in_order_without_gaps() {
 async fn what_is_scheduled_waits_for_its_time() {
     let world = World::new().await;
     let _engine = world.engine().await;
-    let later = NewNotification { due_at: world.now() + Duration::from_secs(3600), ..world.email() };
+    let later = NewNotification { due_at: world.now() + Duration::from_hours(1), ..world.email() };
     let id = world.submit(later).await;
     world.no_more_calls_than(0, Duration::from_secs(10)).await;
-    world.advance(Duration::from_secs(3600));
+    world.advance(Duration::from_hours(1));
     world.until_it_is(id, State::Delivered).await;
 }
 
@@ -64,10 +61,10 @@ async fn what_is_scheduled_waits_for_its_time() {
 async fn a_clock_that_jumps_is_noticed_without_a_hint() {
     let world = World::new().await;
     let _engine = world.engine().await;
-    let later = NewNotification { due_at: world.now() + Duration::from_secs(3600), ..world.email() };
+    let later = NewNotification { due_at: world.now() + Duration::from_hours(1), ..world.email() };
     let id = world.submit(later).await;
     world.no_more_calls_than(0, Duration::from_secs(3)).await;
-    world.clock.advance(Duration::from_secs(3600));
+    world.clock.advance(Duration::from_hours(1));
     world.until_it_is(id, State::Delivered).await;
 }
 
@@ -110,6 +107,6 @@ async fn hints_may_be_lost() {
     world.no_more_calls_than(0, Duration::from_secs(3)).await;
     let unannounced = world.email();
     let id = unannounced.id;
-    tidings_core::ports::Intake::accept(world.store.as_ref(), vec![sample::unkeyed(unannounced)]).await.unwrap();
+    world.store.accept(vec![sample::unkeyed(unannounced)]).await.unwrap();
     world.until_it_is(id, State::Delivered).await;
 }

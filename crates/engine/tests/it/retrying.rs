@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tidings_core::delivery::{State, Verdict};
+use tidings_core::id::TenantId;
 use tidings_core::journal::{Event, Outcome};
 use tidings_core::notification::NewNotification;
 use tidings_core::ports::DeadLetters;
 use tidings_core::retry::{Guarantee, Policy, Rule};
 
-use crate::world::{FAILS, World, mail, said, story};
+use crate::world::{FAILS, World, eventually, mail, said, story};
 
 #[tokio::test(start_paused = true)]
 async fn three_retries_follow_on_schedule_and_then_it_is_dead() {
@@ -28,13 +29,12 @@ async fn three_retries_follow_on_schedule_and_then_it_is_dead() {
         world.advance(Duration::from_millis(1));
     }
     let record = world.until_it_is(id, State::Dead).await;
-    let expected =
-        [Event::Accepted, Event::RetryScheduled, Event::RetryScheduled, Event::RetryScheduled, Event::Dead];
+    let expected = [Event::Accepted, Event::RetryScheduled, Event::RetryScheduled, Event::RetryScheduled, Event::Dead];
     assert_eq!(story(&record), expected);
     assert!(world.calls(4).await.iter().map(|call| call.attempt).eq(1..=4));
     assert_eq!(world.metric("delivery_retries_total{type=\"email\"}"), 3);
     assert_eq!(world.metric("notifications_failed_total{type=\"email\",state=\"dead\"}"), 1);
-    let letter = world.store.dead_letter(tidings_core::id::TenantId::DEFAULT, id).await.unwrap().unwrap();
+    let letter = world.store.dead_letter(TenantId::DEFAULT, id).await.unwrap().unwrap();
     assert_eq!((letter.attempts, letter.next_redrive_at), (4, None));
 }
 
@@ -47,7 +47,7 @@ async fn a_provider_may_ask_for_more_time() {
     let id = world.submit(world.email()).await;
     let record = world.until_retry_after(id, 1).await;
     assert_eq!(record.summary.due_at, world.now() + wait);
-    world.advance(Duration::from_secs(60));
+    world.advance(Duration::from_mins(1));
     world.no_more_calls_than(1, Duration::from_secs(5)).await;
     world.advance(Duration::from_secs(30));
     world.until_it_is(id, State::Delivered).await;
@@ -72,7 +72,7 @@ async fn a_provider_that_does_not_answer_is_not_waited_for() {
     let began = tokio::time::Instant::now();
     let id = world.submit(world.email()).await;
     world.calls(1).await;
-    world.eventually(|| async { world.record(id).await.is_some_and(|record| record.journal.len() == 2) }).await;
+    eventually(|| async { world.record(id).await.is_some_and(|record| record.journal.len() == 2) }).await;
     assert!(began.elapsed() >= world.config.attempt_timeout && began.elapsed() < Duration::from_secs(32));
     let record = world.until_retry_after(id, 1).await;
     assert_eq!(said(&record), ["no answer within 30 s"]);
@@ -117,6 +117,6 @@ async fn a_code_that_may_have_arrived_is_not_sent_again() {
     let id = world.submit(NewNotification { category: "otp".to_owned(), ..world.email() }).await;
     let record = world.until_it_is(id, State::Dead).await;
     assert_eq!(record.summary.attempts, 1);
-    world.advance(Duration::from_secs(3600));
+    world.advance(Duration::from_hours(1));
     world.no_more_calls_than(1, Duration::from_secs(5)).await;
 }

@@ -9,7 +9,7 @@ use tidings_core::ports::Catalog;
 use tidings_core::user::{NewUser, User};
 use tidings_testkit::sample;
 
-use crate::world::{FAILS, SOON, World, host};
+use crate::world::{FAILS, SOON, World, eventually, host};
 
 const DEAD: &str = "https://dead.example:443";
 const LIVE: &str = "https://live.example:443";
@@ -19,7 +19,7 @@ async fn ten_thousand_for_a_host_that_hangs_do_not_delay_one_for_a_live_host() {
     let world = World::new().await;
     world.sender.hold(&host(DEAD));
     let _engine = world.engine().await;
-    world.submit_all((0..10_000).map(|_| world.webhook(DEAD)).collect()).await;
+    world.submit_all(world.webhooks(DEAD, 10_000)).await;
     world.calls(4).await;
     let began = tokio::time::Instant::now();
     let id = world.submit(world.webhook(LIVE)).await;
@@ -31,7 +31,7 @@ async fn ten_thousand_for_a_host_that_hangs_do_not_delay_one_for_a_live_host() {
 async fn ten_thousand_for_a_host_that_fails_do_not_delay_one_for_a_live_host() {
     let world = World::new().await;
     world.sender.always(&host(DEAD), FAILS);
-    let mut all: Vec<NewNotification> = (0..10_000).map(|_| world.webhook(DEAD)).collect();
+    let mut all = world.webhooks(DEAD, 10_000);
     let live = world.webhook(LIVE);
     let id = live.id;
     all.push(live);
@@ -52,8 +52,8 @@ async fn many_hosts_that_hang_leave_slots_for_others() {
         world.sender.hold(&host(target));
     }
     let _engine = world.engine().await;
-    world.submit_all(hanging.iter().flat_map(|target| (0..100).map(|_| world.webhook(target))).collect()).await;
-    world.calls(9).await;
+    world.submit_all(hanging.iter().flat_map(|target| world.webhooks(target, 100)).collect()).await;
+    world.calls(8).await;
     let id = world.submit(world.webhook(LIVE)).await;
     let began = tokio::time::Instant::now();
     world.until_it_is(id, State::Delivered).await;
@@ -62,15 +62,17 @@ async fn many_hosts_that_hang_leave_slots_for_others() {
 
 #[tokio::test(start_paused = true)]
 async fn more_blocked_lanes_than_are_looked_at_hide_no_other() {
-    let world = World::new().await;
+    let mut world = World::new().await;
+    world.config.per_destination = 1;
+    world.config.breaker.consecutive_failures = 1;
     let _engine = world.engine().await;
     let targets: Vec<String> = (0..300).map(|n| format!("https://broken{n}.example:443")).collect();
     for target in &targets {
         world.sender.always(&host(target), FAILS);
     }
-    let webhooks = targets.iter().flat_map(|target| (0..12).map(|_| world.webhook(target))).collect();
+    let webhooks = targets.iter().flat_map(|target| world.webhooks(target, 3)).collect();
     world.submit_all(webhooks).await;
-    world.eventually(|| async { world.metric("breakers_open") == 300 }).await;
+    eventually(|| async { world.metric("breakers_open") == 300 }).await;
     world.clock.advance(Duration::from_millis(1));
     let id = world.submit(world.webhook(LIVE)).await;
     world.until_it_is(id, State::Delivered).await;
@@ -90,7 +92,7 @@ async fn a_loud_tenant_does_not_delay_a_quiet_one() {
         ..world.webhook(&format!("https://loud{}.example:443", n % 50))
     };
     let mut all: Vec<NewNotification> = (0..1000).map(shout).collect();
-    let quiet: Vec<NewNotification> = (0..5).map(|_| world.webhook(LIVE)).collect();
+    let quiet = world.webhooks(LIVE, 5);
     let ids: Vec<_> = quiet.iter().map(|notification| notification.id).collect();
     all.extend(quiet);
     world.submit_all(all).await;
@@ -110,7 +112,7 @@ async fn one_destination_takes_no_more_than_its_share() {
     world.config.per_destination = 2;
     world.sender.hold(&host(LIVE));
     let _engine = world.engine().await;
-    let webhooks: Vec<_> = (0..20).map(|_| world.webhook(LIVE)).collect();
+    let webhooks = world.webhooks(LIVE, 20);
     let last = webhooks[19].id;
     world.submit_all(webhooks).await;
     world.calls(2).await;

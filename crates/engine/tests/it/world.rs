@@ -118,6 +118,11 @@ impl World {
         sample::webhook(self.id(), target, self.now())
     }
 
+    /// So many webhooks to a host.
+    pub(crate) fn webhooks(&self, target: &str, count: usize) -> Vec<NewNotification> {
+        (0..count).map(|_| self.webhook(target)).collect()
+    }
+
     pub(crate) async fn submit(&self, notification: NewNotification) -> MessageId {
         let id = notification.id;
         self.submit_all(vec![notification]).await;
@@ -166,17 +171,6 @@ impl World {
         self.sender.calls().into_iter().filter(|call| call.destination == *destination).collect()
     }
 
-    /// Looks again and again, while the runtime's time goes on, until something is true.
-    pub(crate) async fn eventually<F: Future<Output = bool>>(&self, is_true: impl Fn() -> F) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(100));
-        let looking = async {
-            while !is_true().await {
-                ticks.tick().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(300), looking).await.expect("what is waited for happens in time");
-    }
-
     /// The value of one series, 0 if it is not shown.
     pub(crate) fn metric(&self, series: &str) -> u64 {
         let mut shown = String::new();
@@ -184,6 +178,17 @@ impl World {
         let values = shown.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         values.filter_map(|value| value.parse().ok()).next().unwrap_or(0)
     }
+}
+
+/// Looks again and again, while the runtime's time goes on, until something is true.
+pub(crate) async fn eventually<F: Future<Output = bool>>(is_true: impl Fn() -> F) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let looking = async {
+        while !is_true().await {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(5), looking).await.expect("what is waited for happens in time");
 }
 
 /// What happened to a notification.

@@ -160,9 +160,9 @@ fn spawn(folder: &Path, secret: &str, port: u16) -> anyhow::Result<Child> {
     let complaints =
         fs::File::create(folder.join(COMPLAINTS)).context("the directory of the server cannot be written")?;
     let mut command = Command::new(program);
-    OTHER_ENGINES.iter().for_each(|variable| {
+    for variable in OTHER_ENGINES {
         command.env_remove(variable);
-    });
+    }
     command
         .arg("serve")
         .current_dir(folder)

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::token;
 use crate::config::{Config, Sources};
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 const TOKEN_VARIABLE: &str = "TIDINGS_TOKEN";
 
 /// Which server, and as whom.

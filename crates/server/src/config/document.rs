@@ -57,7 +57,7 @@ fn collect_policies(value: &Value, document: &mut Document, complaints: &mut Vec
     match tables.flatten() {
         Some(tables) => document.policies.extend(tables.into_iter().cloned()),
         None => {
-            complaints.push("`policies` (TOML file) is not an array of tables; write each as [[policies]]".to_owned())
+            complaints.push("`policies` (TOML file) is not an array of tables; write each as [[policies]]".to_owned());
         }
     }
 }

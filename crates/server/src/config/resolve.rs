@@ -144,14 +144,11 @@ impl Resolver {
         if text.trim().is_empty() {
             return;
         }
-        match setting.kind.parse(text) {
-            Some(value) => {
-                self.values.entries.insert(setting.path, Entry { text: text.to_owned(), value, origin });
-            }
-            None => {
-                let shown = (!setting.secret).then_some(text);
-                self.complaints.push(bad_value(name, origin, shown, &setting.kind));
-            }
+        if let Some(value) = setting.kind.parse(text) {
+            self.values.entries.insert(setting.path, Entry { text: text.to_owned(), value, origin });
+        } else {
+            let shown = (!setting.secret).then_some(text);
+            self.complaints.push(bad_value(name, origin, shown, &setting.kind));
         }
     }
 

@@ -74,7 +74,7 @@ impl fmt::Debug for Sources {
 }
 
 fn read(named: Option<&Path>, usual: &str) -> Result<Option<String>, Error> {
-    let path = named.unwrap_or(Path::new(usual));
+    let path = named.unwrap_or_else(|| Path::new(usual));
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -44,15 +44,14 @@ fn kept_by_dev(config: &Config) -> Option<Secret> {
 /// Whether webhooks can be signed.
 pub(crate) fn webhook_secret(config: &Config) -> Finding {
     const CHECK: &str = "webhook secret";
-    let (name, secret) = match &config.channels.webhook_secret {
-        Some(secret) => ("WEBHOOK_SECRET".to_owned(), Some(secret.clone())),
-        None => {
-            let path = config.data.join(WEBHOOK_SECRET_FILE);
-            match read(&path) {
-                Ok(kept) => (path.display().to_string(), kept),
-                Err(error) => {
-                    return Finding::fail(CHECK, format!("{error:#}"), "give the user that runs Tidings access to it");
-                }
+    let (name, secret) = if let Some(secret) = &config.channels.webhook_secret {
+        ("WEBHOOK_SECRET".to_owned(), Some(secret.clone()))
+    } else {
+        let path = config.data.join(WEBHOOK_SECRET_FILE);
+        match read(&path) {
+            Ok(kept) => (path.display().to_string(), kept),
+            Err(error) => {
+                return Finding::fail(CHECK, format!("{error:#}"), "give the user that runs Tidings access to it");
             }
         }
     };

@@ -113,7 +113,7 @@ impl Fields {
 
     fn put(&mut self, field: &Field, value: Value) {
         // `r#type` is how Rust spells the field `type`.
-        let name = field.name().strip_prefix("r#").unwrap_or(field.name());
+        let name = field.name().strip_prefix("r#").unwrap_or_else(|| field.name());
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, slot)) => *slot = value,
             None => self.0.push((name, value)),

@@ -117,6 +117,21 @@ async fn record(http: &reqwest::Client, url: &str, id: &str) -> Value {
     answer.json().await.unwrap()
 }
 
+/// Waits until a notification has reached its end.
+async fn ended(http: &reqwest::Client, url: &str, id: &str) -> Value {
+    let waiting = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            ticks.tick().await;
+            let record = record(http, url, id).await;
+            if record["status"] != "pending" {
+                return record;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("everything ends")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_under_load_it_loses_nothing_and_repeats_only_what_was_in_flight() {
     let dir = TempDir::new().unwrap();
@@ -141,17 +156,7 @@ async fn killed_under_load_it_loses_nothing_and_repeats_only_what_was_in_flight(
     let program = start(&data).await;
     let mut delivered_hooks = BTreeSet::new();
     for id in &acknowledged {
-        let ended = async {
-            let mut ticks = tokio::time::interval(Duration::from_millis(5));
-            loop {
-                ticks.tick().await;
-                let record = record(&http, &program.url, id).await;
-                if record["status"] != "pending" {
-                    return record;
-                }
-            }
-        };
-        let record = tokio::time::timeout(PATIENCE, ended).await.expect("everything ends");
+        let record = ended(&http, &program.url, id).await;
         assert_eq!(record["status"], "processed", "{record:#}");
         let ends = record["journal"].as_array().unwrap().iter().filter(|entry| entry["event"] == "delivered").count();
         assert_eq!(ends, 1, "{record:#}");

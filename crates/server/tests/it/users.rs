@@ -122,3 +122,16 @@ async fn deleting_a_user_erases_what_was_theirs() {
     assert_eq!(world.post("/api/notifications", &admin, &body).await.verdict(), (422, "unknown_user".to_owned()));
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_login_does_not_create_the_tenant_it_names() {
+    let world = World::start().await;
+    let login = json!({"username": "bob", "password": "correct horse", "tenant": "invented"});
+    for _ in 0..2 {
+        assert_eq!(
+            open_post(&world, "/api/auth/login", login.clone()).await.verdict(),
+            (401, "invalid_credentials".to_owned())
+        );
+    }
+    world.stop().await;
+}

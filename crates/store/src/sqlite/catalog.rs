@@ -17,13 +17,16 @@ use super::writer::Tx;
 #[async_trait]
 impl Catalog for SqliteStore {
     async fn tenant(&self, name: &str, now: Timestamp) -> Result<TenantId, StoreError> {
-        let wanted = name.to_owned();
-        let found = self.read(move |connection| find_tenant(connection, &wanted).map_err(|error| sort(&error))).await?;
-        if let Some(tenant) = found {
+        if let Some(tenant) = self.find_tenant(name).await? {
             return Ok(tenant);
         }
         let wanted = name.to_owned();
         self.inner.writer.write(1, move |tx| Ok(make_tenant(tx, &wanted, now)?)).await
+    }
+
+    async fn find_tenant(&self, name: &str) -> Result<Option<TenantId>, StoreError> {
+        let wanted = name.to_owned();
+        self.read(move |connection| find_tenant(connection, &wanted).map_err(|error| sort(&error))).await
     }
 
     async fn create_user(&self, user: NewUser) -> Result<Result<(), UserConflict>, StoreError> {

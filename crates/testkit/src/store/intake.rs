@@ -1,0 +1,81 @@
+//! Taking notifications in.
+
+use std::collections::{HashMap, HashSet};
+
+use async_trait::async_trait;
+use tidings_core::error::StoreError;
+use tidings_core::id::MessageId;
+use tidings_core::idempotency::{Fingerprint, Idempotency};
+use tidings_core::notification::NewNotification;
+use tidings_core::ports::Intake;
+use tidings_core::ports::intake::{Acceptance, Submission};
+use tidings_core::time::Timestamp;
+
+use super::FakeStore;
+use super::rows::{Known, Tables};
+
+#[async_trait]
+impl Intake for FakeStore {
+    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Acceptance>, StoreError> {
+        self.write(|tables| Judged::new(tables, batch).store(tables))?
+    }
+
+    async fn replay(&self, key: &Idempotency, now: Timestamp) -> Result<Option<Acceptance>, StoreError> {
+        self.read(|tables| {
+            let known = tables.keys.get(&key.key).filter(|known| known.expires_at > now);
+            known.map(|known| answer(known, key))
+        })
+    }
+}
+
+/// A batch as it would be answered, before anything of it is stored.
+#[derive(Default)]
+struct Judged {
+    answers: Vec<Acceptance>,
+    fresh: Vec<NewNotification>,
+    keys: HashMap<Fingerprint, Known>,
+}
+
+impl Judged {
+    fn new(tables: &Tables, batch: Vec<Submission>) -> Self {
+        let mut judged = Self::default();
+        for submission in batch {
+            judged.judge(tables, submission);
+        }
+        judged
+    }
+
+    fn judge(&mut self, tables: &Tables, submission: Submission) {
+        let notification = submission.notification;
+        if let Some(key) = &submission.idempotency {
+            let known = self.keys.get(&key.key).or_else(|| tables.keys.get(&key.key));
+            if let Some(known) = known.filter(|known| known.expires_at > notification.accepted_at) {
+                self.answers.push(answer(known, key));
+                return;
+            }
+            let known = Known { body: key.body, id: notification.id, expires_at: key.expires_at };
+            self.keys.insert(key.key, known);
+        }
+        self.answers.push(Acceptance::Accepted(notification.id));
+        self.fresh.push(notification);
+    }
+
+    fn store(self, tables: &mut Tables) -> Result<Vec<Acceptance>, StoreError> {
+        let mut ids: HashSet<MessageId> = HashSet::new();
+        let is_taken = |notification: &&NewNotification| {
+            !ids.insert(notification.id) || tables.notifications.contains_key(&notification.id)
+        };
+        if let Some(taken) = self.fresh.iter().find(is_taken) {
+            return Err(StoreError::Inconsistent(format!("notification {} is stored already", taken.id)));
+        }
+        tables.keys.extend(self.keys);
+        for notification in self.fresh {
+            tables.insert(notification);
+        }
+        Ok(self.answers)
+    }
+}
+
+fn answer(known: &Known, key: &Idempotency) -> Acceptance {
+    if known.body == key.body { Acceptance::Replayed(known.id) } else { Acceptance::Mismatched }
+}
