@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the door inwards: [`cli`] reads the command line, [`config`] lays the sources of settings over one
 //! another, [`wiring`] chooses the adapters behind the ports (the only place that names them), [`serve`] runs the whole
-//! product and drains it, [`telemetry`] tells what happens. [`dev`], [`bench`] and [`doctor`] are commands with rooms
+//! product and drains it, [`telemetry`] tells what happens. [`dev`], [`mod@bench`] and [`doctor`] are commands with rooms
 //! of their own.
 
 pub mod config;

@@ -61,7 +61,7 @@ impl fmt::Debug for Fixture {
 }
 
 /// Makes a test of each case that a store has to pass. Takes an expression that gives a future of a
-/// [`Fixture`](crate::conformance::Fixture).
+/// [`Fixture`].
 #[macro_export]
 macro_rules! conformance_store {
     ($fixture:expr) => {

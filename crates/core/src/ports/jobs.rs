@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 pub struct Ready {
     /// Lanes with at least one due job, each with the number known to be due (at least 1, at most what was asked for).
     pub lanes: Vec<(Lane, usize)>,
-    /// When the next job becomes due that is not due yet.
+    /// When the next lane becomes due that is not due yet.
     pub next_due: Option<Timestamp>,
 }
 

@@ -25,7 +25,7 @@ pub struct Stats {
     pub queued: u64,
     /// Jobs under a lease.
     pub leased: u64,
-    /// When the longest-due waiting job became due.
+    /// When the first waiting job becomes due, or became due.
     pub oldest_due: Option<Timestamp>,
     /// Dead letters that nobody has decided about.
     pub dead_letters_pending: u64,

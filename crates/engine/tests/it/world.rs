@@ -175,8 +175,8 @@ impl World {
     pub(crate) fn metric(&self, series: &str) -> u64 {
         let mut shown = String::new();
         text::encode(&mut shown, &self.registry).expect("writing to a string cannot fail");
-        let values = shown.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        values.filter_map(|value| value.parse().ok()).next().unwrap_or(0)
+        let mut values = shown.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        values.find_map(|value| value.parse().ok()).unwrap_or(0)
     }
 }
 
