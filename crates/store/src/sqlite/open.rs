@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tidings_core::error::StoreError;
 use tidings_core::id::MessageId;
@@ -162,6 +163,7 @@ pub(crate) fn connect_writer(data_dir: &Path) -> rusqlite::Result<Connection> {
          PRAGMA cell_size_check = 1;
          PRAGMA busy_timeout = 5000;",
     )?;
+    keep_plans(&connection)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
 }
@@ -200,8 +202,15 @@ pub(crate) fn connect_reader(file: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(
         "PRAGMA query_only = 1; PRAGMA cache_size = -4096; PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = 0;",
     )?;
+    keep_plans(&connection)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Plans a statement once. Otherwise SQLite plans those anew, at each new value of a parameter, that touch a table with a
+/// partial index: the value might let it use the index. That would be most of the work of a claim.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn lock(data_dir: &Path) -> Result<File, OpenError> {
