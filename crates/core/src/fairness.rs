@@ -73,7 +73,14 @@ impl<K: Clone + Eq + Hash> Turns<K> {
 #[derive(Debug, Default)]
 pub struct Fairness {
     tenants: Turns<TenantId>,
-    priorities: Turns<(TenantId, Priority)>,
+    /// By tenant: what happens between the lanes of one must not move those of another.
+    within: HashMap<TenantId, Within>,
+}
+
+/// The turns within one tenant.
+#[derive(Debug, Default)]
+struct Within {
+    priorities: Turns<Priority>,
     queues: Turns<QueueKey>,
 }
 
@@ -121,24 +128,29 @@ impl Fairness {
             plan[place].1 += 1;
         }
         self.tenants.forget_the_past();
-        self.priorities.forget_the_past();
-        self.queues.forget_the_past();
+        self.within.retain(|_, within| {
+            within.priorities.forget_the_past();
+            within.queues.forget_the_past();
+            !(within.priorities.times.is_empty() && within.queues.times.is_empty())
+        });
         plan
     }
 
     fn turn(&self, lane: &Lane) -> (u64, u64, u64, Priority) {
+        let within = self.within.get(&lane.queue.tenant);
         (
             self.tenants.time(&lane.queue.tenant),
-            self.priorities.time(&(lane.queue.tenant, lane.priority)),
-            self.queues.time(&lane.queue),
+            within.map_or(0, |within| within.priorities.time(&lane.priority)),
+            within.map_or(0, |within| within.queues.time(&lane.queue)),
             lane.priority,
         )
     }
 
     fn serve(&mut self, lane: &Lane) {
         self.tenants.serve(&lane.queue.tenant, 1);
-        self.priorities.serve(&(lane.queue.tenant, lane.priority), stride(lane.priority));
-        self.queues.serve(&lane.queue, 1);
+        let within = self.within.entry(lane.queue.tenant).or_default();
+        within.priorities.serve(&lane.priority, stride(lane.priority));
+        within.queues.serve(&lane.queue, 1);
     }
 }
 
@@ -181,6 +193,23 @@ mod tests {
         assert_eq!(plan[0].0.priority, Priority::Critical);
         assert!(shares.windows(2).all(|pair| pair[0] > pair[1]), "{shares:?}");
         assert!(shares[3] >= 9, "{shares:?}");
+    }
+
+    #[test]
+    fn a_second_busy_tenant_changes_nothing_between_the_lanes_of_the_first() {
+        let ours = [lane(1, "a", Priority::Critical), lane(1, "b", Priority::Low)];
+        let hosts = [lane(3, "c", Priority::Normal), lane(3, "d", Priority::Normal)];
+        let all = ours.iter().chain(&hosts).cloned().chain([lane(2, "z", Priority::Normal)]);
+        let candidates: Vec<Candidate> = all.map(busy).collect();
+        let mut fairness = Fairness::default();
+        let mut shares: HashMap<Lane, usize> = HashMap::new();
+        for _ in 0..90 {
+            for (lane, count) in fairness.plan(&candidates, 3) {
+                *shares.entry(lane).or_default() += count;
+            }
+        }
+        assert_eq!((shares[&ours[0]], shares[&ours[1]]), (80, 10));
+        assert_eq!((shares[&hosts[0]], shares[&hosts[1]]), (45, 45));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 
 const SEQUENCE_BITS: u32 = 21;
 const CHECK_BITS: u32 = 53;
+/// The last millisecond that an id can tell of, in the year 2109.
+const LATEST_MILLIS: u64 = (1 << (63 - SEQUENCE_BITS)) - 1;
 const CHECK_MASK: u64 = (1 << CHECK_BITS) - 1;
 
 /// The identity of a notification; grows with the time of acceptance.
@@ -40,8 +42,8 @@ impl MessageId {
 
     /// The smallest id that a notification accepted at `instant` can have.
     pub fn floor(instant: Timestamp) -> Self {
-        let millis = u64::try_from(instant.as_millis()).unwrap_or(0);
-        Self((millis << SEQUENCE_BITS) & (u64::MAX >> 1))
+        let millis = u64::try_from(instant.as_millis()).unwrap_or(0).min(LATEST_MILLIS);
+        Self(millis << SEQUENCE_BITS)
     }
 
     /// When this id was made, to the millisecond.
@@ -219,6 +221,12 @@ mod tests {
     fn an_id_tells_when_it_was_made() {
         let now = Timestamp::from_millis(1_767_225_600_123);
         assert_eq!(MonotonicIds::default().next(now).instant(), now);
+    }
+
+    #[test]
+    fn no_instant_is_too_late_for_a_floor() {
+        let far = MessageId::floor(Timestamp::MAX);
+        assert!(far > MessageId::floor(Timestamp::from_millis(1_800_000_000_000)));
     }
 
     #[test]

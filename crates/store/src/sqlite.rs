@@ -4,8 +4,9 @@
 //! commits once (`synchronous=FULL`: on stable storage) and then answers all of them: group commit without a timer,
 //! because the next group forms while the disk works. Reads run on connections of their own and never wait for writes.
 //!
-//! Three things are held in memory beside the tables, changed only after a commit: where work is due ([`lanes`]), recent
-//! idempotency keys ([`keys`]), and users (`users`). All are rebuilt at start.
+//! Three things are held in memory beside the tables and brought up to date after a commit, before its answers: where work
+//! is due ([`lanes`]), recent idempotency keys ([`keys`]), and users read lately ([`users`]). The first two are rebuilt at
+//! start; the third begins empty.
 
 pub mod backup;
 mod catalog;

@@ -138,7 +138,7 @@ pub enum Review {
 pub enum Reviewed {
     /// Done; the dead letter afterwards.
     Done(Box<DeadLetter>),
-    /// It was already redriven or discarded. Nothing was changed.
+    /// It was already redriven or discarded, or is open but has no content to redrive any more. Nothing was changed.
     Closed(ReviewStatus),
 }
 

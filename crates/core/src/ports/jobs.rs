@@ -102,7 +102,8 @@ pub enum LostBy {
 /// The whole queue: what is due, who works on it, what came of it.
 #[async_trait]
 pub trait Jobs: Send + Sync {
-    /// The lanes with due jobs, at most `limit` of them, the longest due first; at most `depth` is counted in each.
+    /// The lanes with due jobs, at most `limit` of them, the longest due first; at most `depth` is counted in each. When
+    /// there are more, every tenant, channel and priority with due jobs MUST be among them as far as the limit allows.
     ///
     /// It MAY lag behind concurrent writes, but a job stored before the call MUST be seen by it.
     async fn ready(&self, now: Timestamp, limit: usize, depth: usize) -> Result<Ready, StoreError>;

@@ -136,9 +136,7 @@ impl Reviewer {
         if !letter.review_status.is_open() {
             return Err(closed(letter.review_status));
         }
-        let content = letter
-            .content
-            .ok_or_else(|| Problem::new(ErrorCode::DEAD_LETTER_CLOSED, "The content of the dead letter was erased"))?;
+        let content = letter.content.ok_or_else(erased)?;
         let contacts = match letter.user {
             None => Contacts::default(),
             Some(user) => match self.catalog.user(letter.tenant, user).await? {
@@ -180,10 +178,15 @@ impl Reviewer {
     async fn review(&self, tenant: TenantId, id: MessageId, review: Review) -> Result<DeadLetter, Problem> {
         match self.dead_letters.review(tenant, id, review, self.clock.now()).await? {
             Some(Reviewed::Done(letter)) => Ok(*letter),
+            Some(Reviewed::Closed(status)) if status.is_open() => Err(erased()),
             Some(Reviewed::Closed(status)) => Err(closed(status)),
             None => Err(not_found()),
         }
     }
+}
+
+fn erased() -> Problem {
+    Problem::new(ErrorCode::DEAD_LETTER_CLOSED, "The content of the dead letter was erased")
 }
 
 fn closed(status: ReviewStatus) -> Problem {

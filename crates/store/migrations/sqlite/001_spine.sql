@@ -1,5 +1,6 @@
--- The embedded store. What decides its speed: rows are appended in the order of time, and no index of the accepting path
--- has random keys, because each of those would dirty a page of its own.
+-- The embedded store. What decides its speed: rows are appended in the order of time, and the accepting path has no index
+-- over random keys, because each of those would dirty a page of its own. The one exception is the index by user, whose
+-- pages are as many as there are users who are told something at the time.
 
 -- Facts about this store: its identity.
 CREATE TABLE meta (
@@ -74,6 +75,8 @@ CREATE TABLE notifications (
     inbox_number   INTEGER,
     error          TEXT
 );
+-- For lists of tenants that share an installation; the default tenant walks the table itself.
+CREATE INDEX notifications_by_tenant ON notifications (tenant_id, id) WHERE tenant_id <> 1;
 CREATE INDEX notifications_by_user ON notifications (tenant_id, user_id, id) WHERE user_id IS NOT NULL;
 
 -- What was told. Erased with its user.
@@ -132,6 +135,8 @@ CREATE TABLE old_keys (
     expires_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+CREATE INDEX old_keys_by_expiry ON old_keys (expires_at);
+
 CREATE TABLE streams (
     id        INTEGER PRIMARY KEY,
     tenant_id INTEGER NOT NULL,
@@ -159,5 +164,6 @@ CREATE TABLE dead_letters (
     next_redrive_at INTEGER,
     redriven_as     INTEGER
 );
+CREATE INDEX dead_letters_by_tenant ON dead_letters (tenant_id, id);
 CREATE INDEX dead_letters_pending ON dead_letters (died_at) WHERE review_status = 'pending';
 CREATE INDEX dead_letters_due ON dead_letters (next_redrive_at) WHERE next_redrive_at IS NOT NULL;

@@ -30,10 +30,7 @@ impl Catalog for SqliteStore {
     }
 
     async fn create_user(&self, user: NewUser) -> Result<Result<(), UserConflict>, StoreError> {
-        let (tenant, id) = (user.user.tenant, user.user.id);
-        let created = self.inner.writer.write(1, move |tx| Ok(create(tx, &user)?)).await?;
-        self.inner.users.forget(tenant, id);
-        Ok(created)
+        self.inner.writer.write(1, move |tx| Ok(create(tx, &user)?)).await
     }
 
     async fn update_user(
@@ -43,9 +40,7 @@ impl Catalog for SqliteStore {
         change: UserChange,
         now: Timestamp,
     ) -> Result<Option<Result<User, UserConflict>>, StoreError> {
-        let updated = self.inner.writer.write(1, move |tx| Ok(update(tx, tenant, user, &change, now)?)).await;
-        self.inner.users.forget(tenant, user);
-        updated
+        self.inner.writer.write(1, move |tx| Ok(update(tx, tenant, user, &change, now)?)).await
     }
 
     async fn user(&self, tenant: TenantId, user: UserId) -> Result<Option<User>, StoreError> {
@@ -53,7 +48,8 @@ impl Catalog for SqliteStore {
             Ok(user) => return Ok(Some(user)),
             Err(mark) => mark,
         };
-        let found = self.read(move |connection| find(connection, tenant, user).map_err(|error| sort(&error))).await?;
+        let found =
+            self.read_urgently(move |connection| find(connection, tenant, user).map_err(|error| sort(&error))).await?;
         if let Some(user) = &found {
             self.inner.users.keep(user.clone(), mark);
         }
@@ -70,9 +66,7 @@ impl Catalog for SqliteStore {
     }
 
     async fn delete_user(&self, tenant: TenantId, user: UserId, now: Timestamp) -> Result<bool, StoreError> {
-        let deleted = self.inner.writer.write(1, move |tx| Ok(delete(tx, tenant, user, now)?)).await;
-        self.inner.users.forget(tenant, user);
-        deleted
+        self.inner.writer.write(1, move |tx| Ok(delete(tx, tenant, user, now)?)).await
     }
 }
 
@@ -112,7 +106,7 @@ fn find(connection: &Connection, tenant: TenantId, user: UserId) -> rusqlite::Re
     select.query_row(params![tenant.as_integer(), *user.0.as_bytes()], read_user).optional()
 }
 
-fn create(tx: &Tx<'_>, new: &NewUser) -> rusqlite::Result<Result<(), UserConflict>> {
+fn create(tx: &mut Tx<'_>, new: &NewUser) -> rusqlite::Result<Result<(), UserConflict>> {
     let user = &new.user;
     if let Some(conflict) =
         conflict(tx.connection, user.tenant, user.id, &user.username, user.contacts.email.as_deref(), true)?
@@ -137,11 +131,12 @@ fn create(tx: &Tx<'_>, new: &NewUser) -> rusqlite::Result<Result<(), UserConflic
         user.updated_at.as_millis(),
         new.password_hash,
     ])?;
+    tx.changes.user_changed(user.tenant, user.id);
     Ok(Ok(()))
 }
 
 fn update(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     tenant: TenantId,
     id: UserId,
     change: &UserChange,
@@ -173,6 +168,7 @@ fn update(
         contacts.time_zone,
         now.as_millis(),
     ])?;
+    tx.changes.user_changed(tenant, id);
     Ok(Some(Ok(user)))
 }
 
@@ -224,7 +220,7 @@ fn credentials(connection: &Connection, tenant: TenantId, username: &str) -> rus
         .optional()
 }
 
-fn delete(tx: &Tx<'_>, tenant: TenantId, user: UserId, now: Timestamp) -> rusqlite::Result<bool> {
+fn delete(tx: &mut Tx<'_>, tenant: TenantId, user: UserId, now: Timestamp) -> rusqlite::Result<bool> {
     let bytes = *user.0.as_bytes();
     let deleted = tx
         .connection
@@ -237,5 +233,6 @@ fn delete(tx: &Tx<'_>, tenant: TenantId, user: UserId, now: Timestamp) -> rusqli
         "INSERT INTO erasures (tenant_id, user_id, requested_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
     )?;
     insert.execute(params![tenant.as_integer(), bytes, now.as_millis()])?;
+    tx.changes.user_changed(tenant, user);
     Ok(true)
 }

@@ -92,7 +92,10 @@ fn list(connection: &Connection, tenant: TenantId, query: &DeadLetterQuery) -> r
     filter.and_if("instr(n.error, ?) > 0", query.error_contains.clone());
     filter.and_if("d.died_at >= ?", query.from.map(Timestamp::as_millis));
     filter.and_if("d.died_at < ?", query.until.map(Timestamp::as_millis));
-    let inner = format!("SELECT * FROM dead_letters WHERE 1 {} ORDER BY id DESC LIMIT {LOOK_AT}", window.sql);
+    let inner = format!(
+        "SELECT * FROM dead_letters INDEXED BY dead_letters_by_tenant WHERE 1 {} ORDER BY id DESC LIMIT {LOOK_AT}",
+        window.sql
+    );
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let sql = format!(
         "SELECT {LETTER} FROM ({inner}) d CROSS JOIN notifications n ON n.id = d.id LEFT JOIN contents c ON c.id = d.id
@@ -105,7 +108,7 @@ fn list(connection: &Connection, tenant: TenantId, query: &DeadLetterQuery) -> r
         .collect::<rusqlite::Result<Vec<DeadLetter>>>()?;
     let next = if items.len() < query.limit {
         let last = format!(
-            "SELECT id FROM dead_letters WHERE 1 {} ORDER BY id DESC LIMIT 1 OFFSET {}",
+            "SELECT id FROM dead_letters INDEXED BY dead_letters_by_tenant WHERE 1 {} ORDER BY id DESC LIMIT 1 OFFSET {}",
             window.sql,
             LOOK_AT - 1
         );
@@ -151,6 +154,8 @@ fn decide(
             update.execute(params![integer, note])?;
             rows::append_entry(tx.connection, integer, &Entry::new(now, Event::Discarded))?;
         }
+        // Erased since the replacement was made from it: it must not come back.
+        Review::Redrive(_) if letter.content.is_none() => return Ok(Some(Reviewed::Closed(letter.review_status))),
         Review::Redrive(notification) => {
             rows::insert(tx, notification)?;
             let mut update = tx.connection.prepare_cached(

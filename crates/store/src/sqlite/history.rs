@@ -75,27 +75,25 @@ fn with_lease(connection: &Connection, mut summary: Summary) -> rusqlite::Result
 
 fn list(connection: &Connection, tenant: TenantId, query: &Query) -> rusqlite::Result<Page> {
     let transaction = connection.unchecked_transaction()?;
-    // The window is cut by what an index orders; the filters that no index serves are applied to what is in it.
-    let mut window = Conditions::default();
-    window.and("tenant_id = ?", tenant.as_integer());
+    // The window bounds the rows that are looked at, in the order of an index; what no index serves is applied within.
+    let (source, mut window, mut filter) = (source(tenant, query), Conditions::default(), Conditions::default());
     match query.user {
-        Some(user) => window.and("user_id = ?", *user.0.as_bytes()),
-        None => window.and("user_id NOTNULL AND id >= ?", 0),
+        Some(user) => {
+            window.and("tenant_id = ?", tenant.as_integer());
+            window.and("user_id = ?", *user.0.as_bytes());
+        }
+        None if tenant == TenantId::DEFAULT => filter.and("n.tenant_id = ?", tenant.as_integer()),
+        None => window.and("tenant_id <> 1 AND tenant_id = ?", tenant.as_integer()),
     }
+    filter.sql.push_str(" AND n.user_id NOTNULL");
     window.and_if("id < ?", query.before.map(MessageId::as_integer));
     window.and_if("id < ?", query.until.map(|until| MessageId::floor(until).as_integer()));
     window.and_if("id >= ?", query.from.map(|from| MessageId::floor(from).as_integer()));
-    let mut filter = Conditions::default();
     filter.and_if("n.channel = ?", query.channel.clone());
     filter.and_if("n.category = ?", query.category.clone());
     if let Some(status) = query.status {
         filter.sql.push_str(status_condition(status));
     }
-    let source = if query.user.is_some() {
-        "notifications INDEXED BY notifications_by_user"
-    } else {
-        "notifications NOT INDEXED"
-    };
     let inner = format!("SELECT * FROM {source} WHERE 1 {} ORDER BY id DESC LIMIT {LOOK_AT}", window.sql);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let sql = format!("SELECT {SUMMARY} FROM ({inner}) n WHERE 1 {} ORDER BY n.id DESC LIMIT {limit}", filter.sql);
@@ -116,6 +114,15 @@ fn list(connection: &Connection, tenant: TenantId, query: &Query) -> rusqlite::R
         items.last().map(|summary| summary.id)
     };
     Ok(Page { items, next })
+}
+
+/// The table in the order that bounds the work: by user, by tenant, or by time alone.
+const fn source(tenant: TenantId, query: &Query) -> &'static str {
+    match (query.user, tenant) {
+        (Some(_), _) => "notifications INDEXED BY notifications_by_user",
+        (None, TenantId::DEFAULT) => "notifications NOT INDEXED",
+        (None, _) => "notifications INDEXED BY notifications_by_tenant",
+    }
 }
 
 fn status_condition(status: Status) -> &'static str {

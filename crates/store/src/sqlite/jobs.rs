@@ -29,8 +29,9 @@ impl Jobs for SqliteStore {
         if lanes.is_empty() {
             return Ok(Ready { lanes: Vec::new(), next_due });
         }
-        let counted =
-            self.read(move |connection| count_due(connection, lanes, now, depth).map_err(|error| sort(&error))).await?;
+        let counted = self
+            .read_urgently(move |connection| count_due(connection, lanes, now, depth).map_err(|error| sort(&error)))
+            .await?;
         Ok(Ready { lanes: counted, next_due })
     }
 
@@ -176,6 +177,10 @@ fn settle_one(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<Settled, Failu
     let inbox_number =
         if settlement.to_inbox { streams::append(tx, settlement.lease.id, at(&settlement.transition))? } else { None };
     write_transition(tx, id, &settlement.transition, inbox_number)?;
+    if settlement.transition.next == Next::End(State::Cancelled) {
+        // Its user is gone, and may have been erased while it was under way.
+        tx.connection.prepare_cached("DELETE FROM contents WHERE id = ?1")?.execute(params![id])?;
+    }
     if settlement.transition.next == Next::End(State::Dead) {
         let mut insert = tx.connection.prepare_cached(
             "INSERT INTO dead_letters (id, tenant_id, died_at, next_redrive_at) SELECT id, tenant_id, ?2, ?3 FROM notifications WHERE id = ?1",

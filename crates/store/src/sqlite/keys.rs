@@ -104,21 +104,30 @@ impl Keys {
             return Ok(());
         }
         let mut oldest = oldest_keys(connection, STEP)?;
-        let Some((last, _)) = oldest.last().copied() else {
-            return Ok(());
-        };
-        oldest.sort_unstable_by_key(|(_, key)| *key);
+        let Some(last) = oldest.last().map(|row| row.number) else { return Ok(()) };
+        // In the order of the b-tree; of two uses of one key, the later one last, so that it stays.
+        oldest.sort_unstable_by_key(|row| (row.key, row.number));
         let mut insert = connection.prepare_cached(
             "INSERT INTO old_keys SELECT key, body, id, expires_at FROM keys WHERE number = ?1
              ON CONFLICT (key) DO UPDATE SET body = excluded.body, id = excluded.id, expires_at = excluded.expires_at",
         )?;
-        for (number, _) in &oldest {
-            insert.execute(params![number])?;
+        for row in &oldest {
+            insert.execute(params![row.number])?;
         }
         connection.prepare_cached("DELETE FROM keys WHERE number <= ?1")?.execute(params![last])?;
         self.has_old = true;
-        self.pending.extend(oldest.into_iter().map(|(_, key)| (key, None)));
+        for row in oldest {
+            self.drop_if_same(row);
+        }
         Ok(())
+    }
+
+    /// Takes a row out of memory, unless the key has been used anew since.
+    fn drop_if_same(&mut self, row: StoredKey) {
+        let known = self.pending.get(&row.key).copied().unwrap_or_else(|| self.recent.get(&row.key).copied());
+        if known.is_some_and(|known| known.id.as_integer() == row.id) {
+            self.pending.insert(row.key, None);
+        }
     }
 
     /// Forgets keys that have expired, at most `batch`. Returns how many.
@@ -128,20 +137,13 @@ impl Keys {
         now: Timestamp,
         batch: usize,
     ) -> rusqlite::Result<usize> {
-        let mut select = connection
-            .prepare_cached("SELECT number, key FROM keys WHERE expires_at <= ?1 ORDER BY number LIMIT ?2")?;
-        let expired = select
-            .query_map(params![now.as_millis(), i64::try_from(batch).unwrap_or(i64::MAX)], |row| {
-                Ok((row.get::<_, i64>(0)?, Fingerprint(row.get(1)?)))
-            })?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
+        // Keys expire in the order of their use, so the first one that has not ends the search.
+        let expired: Vec<StoredKey> =
+            oldest_keys(connection, batch)?.into_iter().take_while(|row| row.expires_at <= now.as_millis()).collect();
         let mut delete = connection.prepare_cached("DELETE FROM keys WHERE number = ?1")?;
-        for (number, key) in &expired {
-            delete.execute(params![number])?;
-            // The same key may have been used anew since: that use stays.
-            if self.recent.get(key).is_some_and(|known| known.expires_at <= now) {
-                self.pending.insert(*key, None);
-            }
+        for row in &expired {
+            delete.execute(params![row.number])?;
+            self.drop_if_same(*row);
         }
         let mut forgotten = expired.len();
         if self.has_old && forgotten < batch {
@@ -168,10 +170,20 @@ fn known(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Known>> {
     Ok(MessageId::from_integer(row.get(2)?).map(|id| Known { body, id, expires_at }))
 }
 
-fn oldest_keys(connection: &Connection, count: usize) -> rusqlite::Result<Vec<(i64, Fingerprint)>> {
-    let mut select = connection.prepare_cached("SELECT number, key FROM keys ORDER BY number LIMIT ?1")?;
+/// A row of the table of recent keys.
+#[derive(Clone, Copy)]
+struct StoredKey {
+    number: i64,
+    key: Fingerprint,
+    id: i64,
+    expires_at: i64,
+}
+
+fn oldest_keys(connection: &Connection, count: usize) -> rusqlite::Result<Vec<StoredKey>> {
+    let mut select =
+        connection.prepare_cached("SELECT number, key, id, expires_at FROM keys ORDER BY number LIMIT ?1")?;
     let rows = select.query_map(params![i64::try_from(count).unwrap_or(i64::MAX)], |row| {
-        Ok((row.get(0)?, Fingerprint(row.get(1)?)))
+        Ok(StoredKey { number: row.get(0)?, key: Fingerprint(row.get(1)?), id: row.get(2)?, expires_at: row.get(3)? })
     })?;
     rows.collect()
 }

@@ -3,22 +3,27 @@
 //! Workers ask this many times a second, so it is held in memory. The writer brings it up to date after each commit and
 //! before it answers, from the tables, for the lanes that the commit touched.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use tidings_core::fairness::{Lane, QueueKey};
-use tidings_core::id::TenantId;
+use tidings_core::id::{TenantId, UserId};
 use tidings_core::notification::{Destination, Priority};
 use tidings_core::time::Timestamp;
 
 /// A lane in the words of the tables.
 pub(crate) type LaneId = (i64, u8);
 
+/// What has a claim to be seen beside the others: a tenant's channel at one priority.
+type Group = (TenantId, String, u8);
+
 /// The first due job of each lane.
 #[derive(Default)]
 pub(crate) struct Lanes {
     first_due: HashMap<LaneId, Timestamp>,
     by_due: BTreeSet<(Timestamp, LaneId)>,
+    /// The same by tenant, channel and priority, so that a cut after so many lanes never leaves one of these out.
+    groups: BTreeMap<Group, BTreeSet<(Timestamp, LaneId)>>,
     names: HashMap<i64, QueueKey>,
     queued: i64,
     leased: i64,
@@ -28,6 +33,7 @@ pub(crate) struct Lanes {
 #[derive(Default)]
 pub(crate) struct Changes {
     touched: BTreeSet<LaneId>,
+    users: Vec<(TenantId, UserId)>,
     queued: i64,
     leased: i64,
 }
@@ -55,6 +61,11 @@ impl Changes {
         self.leased -= 1;
     }
 
+    /// A user is not as they were.
+    pub(crate) fn user_changed(&mut self, tenant: TenantId, user: UserId) {
+        self.users.push((tenant, user));
+    }
+
     /// Looks up where the touched lanes stand, inside the transaction.
     pub(crate) fn resolve(self, connection: &Connection) -> rusqlite::Result<Resolved> {
         let mut first = connection.prepare_cached(
@@ -66,15 +77,23 @@ impl Changes {
             let name = if due.is_some() { Some(name(connection, lane.0)?) } else { None };
             lanes.push((lane, due.map(Timestamp::from_millis).zip(name)));
         }
-        Ok(Resolved { lanes, queued: self.queued, leased: self.leased })
+        Ok(Resolved { users: self.users, lanes, queued: self.queued, leased: self.leased })
     }
 }
 
 /// What a transaction changed, ready to be applied once it is committed.
 pub(crate) struct Resolved {
+    users: Vec<(TenantId, UserId)>,
     lanes: Vec<(LaneId, Option<(Timestamp, QueueKey)>)>,
     queued: i64,
     leased: i64,
+}
+
+impl Resolved {
+    /// The users who are not as they were.
+    pub(crate) fn users(&self) -> &[(TenantId, UserId)] {
+        &self.users
+    }
 }
 
 impl Lanes {
@@ -99,11 +118,13 @@ impl Lanes {
         for (lane, state) in resolved.lanes {
             if let Some(before) = self.first_due.remove(&lane) {
                 self.by_due.remove(&(before, lane));
+                self.leave_group(before, lane);
             }
             match state {
                 Some((due, name)) => {
                     self.first_due.insert(lane, due);
                     self.by_due.insert((due, lane));
+                    self.groups.entry(group(&name, lane)).or_default().insert((due, lane));
                     self.names.insert(lane.0, name);
                 }
                 None => self.forget_name(lane.0),
@@ -113,10 +134,24 @@ impl Lanes {
         self.leased += resolved.leased;
     }
 
-    /// The lanes that are due, the longest due first, and when the next one becomes due.
+    /// Up to `limit` lanes that are due, and when the next one becomes due. Groups take turns, each with its longest due
+    /// lane first.
     pub(crate) fn due(&self, now: Timestamp, limit: usize) -> (Vec<(LaneId, Lane)>, Option<Timestamp>) {
-        let due = self.by_due.iter().take_while(|(at, _)| *at <= now).take(limit);
-        let lanes = due.filter_map(|(_, lane)| Some((*lane, self.lane(*lane)?))).collect();
+        let mut turns: Vec<_> =
+            self.groups.values().map(|lanes| lanes.iter().take_while(|(at, _)| *at <= now)).collect();
+        let mut found = Vec::new();
+        while found.len() < limit && !turns.is_empty() {
+            turns.retain_mut(|turn| match turn.next() {
+                Some((at, lane)) => {
+                    found.push((*at, *lane));
+                    true
+                }
+                None => false,
+            });
+        }
+        found.truncate(limit);
+        found.sort_unstable();
+        let lanes = found.into_iter().filter_map(|(_, lane)| Some((lane, self.lane(lane)?))).collect();
         let later = (Timestamp::from_millis(now.as_millis().saturating_add(1)), (i64::MIN, 0));
         (lanes, self.by_due.range(later..).next().map(|(at, _)| *at))
     }
@@ -135,11 +170,27 @@ impl Lanes {
         Some(Lane { queue: self.names.get(&queue)?.clone(), priority: Priority::from_lane(priority)? })
     }
 
+    fn leave_group(&mut self, due: Timestamp, lane: LaneId) {
+        let Some(group) = self.names.get(&lane.0).map(|name| group(name, lane)) else { return };
+        if let Some(lanes) = self.groups.get_mut(&group) {
+            lanes.remove(&(due, lane));
+            if lanes.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
     fn forget_name(&mut self, queue: i64) {
         if !Priority::ALL.into_iter().any(|priority| self.first_due.contains_key(&(queue, priority.lane()))) {
             self.names.remove(&queue);
         }
     }
+}
+
+fn group(name: &QueueKey, lane: LaneId) -> Group {
+    let destination = name.destination.as_str();
+    let channel = destination.split_once(':').map_or(destination, |(channel, _target)| channel);
+    (name.tenant, channel.to_owned(), lane.1)
 }
 
 /// The name of a queue.

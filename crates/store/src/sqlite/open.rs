@@ -14,7 +14,7 @@ use super::lanes::Lanes;
 use super::migrations::{self, Migrated, SCHEMA_VERSION};
 use super::readers::Readers;
 use super::users::UserCache;
-use super::writer::{Memory, Writer};
+use super::writer::{Disk, Memory, Mirrors, Writer};
 
 /// The file of the database in the data directory.
 pub(crate) const DATABASE: &str = "tidings.db";
@@ -22,6 +22,7 @@ const LOCK: &str = "tidings.lock";
 /// The first SQLite without the WAL-reset race that could corrupt a file.
 const OLDEST_SQLITE: i32 = 3_051_003;
 const READERS: usize = 4;
+const URGENT_READERS: usize = 2;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -90,13 +91,13 @@ pub struct SqliteStore {
 pub(crate) struct Inner {
     pub(crate) writer: Writer,
     pub(crate) readers: Readers,
+    /// For what the engine and every accept wait for, so that long lists cannot hold them up.
+    pub(crate) urgent_readers: Readers,
     pub(crate) lanes: Arc<parking_lot::Mutex<Lanes>>,
-    pub(crate) users: UserCache,
+    pub(crate) users: Arc<UserCache>,
     pub(crate) policies: Policies,
     pub(crate) data_dir: PathBuf,
     last_id: Option<MessageId>,
-    /// Held as long as the store is open: it proves that every other boot is dead.
-    _lock: File,
 }
 
 impl SqliteStore {
@@ -116,10 +117,13 @@ impl SqliteStore {
         let last_id = last_id(&connection).map_err(database)?;
         let lanes = Arc::new(parking_lot::Mutex::new(lanes));
         let readers = Readers::new(data_dir.join(DATABASE), READERS);
-        let writer = Writer::start(connection, memory, Arc::clone(&lanes), data_dir.clone(), options.min_free_bytes)
-            .map_err(OpenError::Thread)?;
-        let users = UserCache::default();
-        let inner = Inner { writer, readers, lanes, users, policies: options.policies, data_dir, last_id, _lock: lock };
+        let urgent_readers = Readers::new(data_dir.join(DATABASE), URGENT_READERS);
+        let users = Arc::new(UserCache::default());
+        let mirrors = Mirrors { lanes: Arc::clone(&lanes), users: Arc::clone(&users) };
+        let disk = Disk::new(data_dir.clone(), options.min_free_bytes);
+        let writer = Writer::start(connection, memory, mirrors, disk, lock).map_err(OpenError::Thread)?;
+        let policies = options.policies;
+        let inner = Inner { writer, readers, urgent_readers, lanes, users, policies, data_dir, last_id };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -131,6 +135,17 @@ impl SqliteStore {
     /// Finishes what is waiting, writes the log back and stops. Later calls fail with [`StoreError::Closed`].
     pub async fn close(&self) {
         self.inner.writer.close().await;
+    }
+
+    /// Runs a short read that others wait for.
+    pub(crate) async fn read_urgently<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.inner.writer.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        self.inner.urgent_readers.run(work).await
     }
 
     /// Runs a read on a connection of its own.

@@ -45,9 +45,12 @@ impl Readers {
             Ok(Err(_closed)) => return Err(StoreError::Closed),
             Err(_elapsed) => return Err(StoreError::Overloaded),
         };
-        let result = Arc::clone(&self.pool).run(work).await;
-        drop(permit);
-        result
+        // The permit goes along: the work of a caller who went away still holds its connection.
+        let permitted = move |connection: &Connection| {
+            let _permit = permit;
+            work(connection)
+        };
+        Arc::clone(&self.pool).run(permitted).await
     }
 
     /// Runs `work` beside the pool.

@@ -9,6 +9,7 @@ use tidings_core::error::StoreError;
 use tidings_core::id::{MessageId, TenantId, UserId};
 use tidings_core::journal::{Entry, Event as JournalEvent};
 use tidings_core::ports::Upkeep;
+use tidings_core::ports::history::Cancellation;
 use tidings_core::ports::upkeep::{Stats, Swept};
 use tidings_core::retention::{Due, Facts, Policy};
 use tidings_core::retry::Policies;
@@ -28,9 +29,7 @@ const QUEUES_PER_SWEEP: i64 = 1_000;
 #[async_trait]
 impl Upkeep for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
-        if self.inner.writer.is_closed() {
-            return Err(StoreError::Closed);
-        }
+        self.inner.writer.health()?;
         let ask = |connection: &Connection| {
             connection.query_row("SELECT count(*) FROM tenants WHERE id = 1", [], |row| row.get::<_, i64>(0))
         };
@@ -165,8 +164,8 @@ fn sweep(
     let mut swept = Swept { next, ..Swept::default() };
     for candidate in candidates {
         if candidate.due == Due::Expire {
-            end_waiting(tx, candidate.tenant, candidate.id, Event::Expired, policies, now)?;
-            swept.expired += 1;
+            let ended = end_waiting(tx, candidate.tenant, candidate.id, Event::Expired, policies, now)?;
+            swept.expired += usize::from(ended == Some(Cancellation::Cancelled));
         } else {
             delete(tx, candidate.id)?;
             swept.deleted += 1;

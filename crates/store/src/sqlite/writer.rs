@@ -1,27 +1,32 @@
 //! The one thread that writes, and its group commit.
 
 use std::any::Any;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tidings_core::error::StoreError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::error::{breaks_connection, sort};
 use super::keys::Keys;
 use super::lanes::{Changes, Lanes};
 use super::open::connect_writer;
 use super::queues::Queues;
+use super::users::UserCache;
 
 /// Writes that may wait. More are refused: a longer queue would only make everybody wait longer.
 const WAITING: usize = 8_192;
 /// The most work of one transaction, in rows or so.
 const GROUP: usize = 4_096;
+/// How long a failed write is held against the store.
+const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(3);
 /// How often the free space of the disk is looked at.
 const LOOK_AT_DISK: Duration = Duration::from_secs(1);
 
@@ -114,32 +119,33 @@ enum Message {
 pub(crate) struct Writer {
     sender: mpsc::Sender<Message>,
     closed: Arc<AtomicBool>,
-    waiting: Arc<AtomicU64>,
+    health: Arc<Health>,
+    probe: Disk,
+}
+
+/// How writing went lately.
+#[derive(Default)]
+struct Health {
+    failed_at: Mutex<Option<Instant>>,
 }
 
 impl Writer {
+    /// Starts the thread. It keeps `lock` until it has ended: the directory is not free while a group may still be committed.
     pub(crate) fn start(
         connection: Connection,
         memory: Memory,
-        lanes: Arc<Mutex<Lanes>>,
-        data_dir: PathBuf,
-        min_free_bytes: u64,
+        mirrors: Mirrors,
+        disk: Disk,
+        lock: File,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let closed = Arc::new(AtomicBool::new(false));
-        let waiting = Arc::new(AtomicU64::new(0));
-        let disk = Disk { data_dir: data_dir.clone(), min_free_bytes, looked_at: None, is_low: false };
-        let thread = Thread {
-            connection,
-            memory,
-            lanes,
-            data_dir,
-            disk,
-            waiting: Arc::clone(&waiting),
-            closed: Arc::clone(&closed),
-        };
+        let health = Arc::new(Health::default());
+        let probe = disk.clone();
+        let ended = Ended { closed: Arc::clone(&closed), _lock: lock };
+        let thread = Thread { connection, memory, mirrors, disk, health: Arc::clone(&health), ended };
         std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.run(receiver))?;
-        Ok(Self { sender, closed, waiting })
+        Ok(Self { sender, closed, health, probe })
     }
 
     /// Runs `work` in the next transaction; returns once it is durable. Waits while too many writes are waiting.
@@ -149,7 +155,6 @@ impl Writer {
         work: impl FnMut(&mut Tx<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (message, answer) = request(weight, work);
-        self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.sender.send(message).await.is_err() {
             return Err(StoreError::Closed);
         }
@@ -168,7 +173,6 @@ impl Writer {
             Err(mpsc::error::TrySendError::Full(_)) => return Err(StoreError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed),
         }
-        self.waiting.fetch_add(1, Ordering::Relaxed);
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -176,8 +180,21 @@ impl Writer {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Whether writes succeed, as far as is known: a failure counts for a few seconds, a full disk as long as it is full.
+    pub(crate) fn health(&self) -> Result<(), StoreError> {
+        if self.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        let failed_at = *self.health.failed_at.lock();
+        if failed_at.is_some_and(|at| at.elapsed() < FAILURE_COUNTS_FOR) {
+            return Err(StoreError::Unavailable("the last write failed".to_owned()));
+        }
+        if self.probe.has_room() { Ok(()) } else { Err(StoreError::Full) }
+    }
+
+    /// How many writes wait for the thread.
     pub(crate) fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed)
+        (WAITING - self.sender.capacity()) as u64
     }
 
     pub(crate) async fn close(&self) {
@@ -197,14 +214,40 @@ fn request<T: Send + 'static>(
     (Message::Write(Box::new(Request { weight, work, value: None, reply })), answer)
 }
 
+/// What others hold in memory of the tables. Brought up to date after a commit and before its answers.
+pub(crate) struct Mirrors {
+    pub(crate) lanes: Arc<Mutex<Lanes>>,
+    pub(crate) users: Arc<UserCache>,
+}
+
+/// Says that the thread has ended, however it did, and lets go of the directory.
+struct Ended {
+    closed: Arc<AtomicBool>,
+    _lock: File,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+/// Where a group failed.
+enum Fault {
+    /// In one of its writes, perhaps through its own fault.
+    Write(rusqlite::Error),
+    /// In beginning or committing: no write is to blame.
+    Transaction(rusqlite::Error),
+}
+
+/// The fields are dropped in this order: the connection before the lock.
 struct Thread {
     connection: Connection,
     memory: Memory,
-    lanes: Arc<Mutex<Lanes>>,
-    data_dir: PathBuf,
+    mirrors: Mirrors,
     disk: Disk,
-    waiting: Arc<AtomicU64>,
-    closed: Arc<AtomicBool>,
+    health: Arc<Health>,
+    ended: Ended,
 }
 
 impl Thread {
@@ -222,13 +265,13 @@ impl Thread {
             }
             self.commit_group(group);
         }
-        self.closed.store(true, Ordering::Release);
+        self.ended.closed.store(true, Ordering::Release);
         receiver.close();
         drop(receiver);
         if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::warn!("The log of the store was not written back at close: {error}; it will be at the next start");
         }
-        drop(self.connection);
+        drop(self);
         if let Some(done) = closing {
             done.send(()).unwrap_or(());
         }
@@ -245,49 +288,60 @@ impl Thread {
                     write.answer(Ok(()));
                 }
             }
-            Err(error) if group.len() == 1 || breaks_connection(&error) || matches!(sort(&error), StoreError::Full) => {
-                let sorted = sort(&error);
-                tracing::error!("A commit of {count} writes failed and nothing of it is stored: {error}");
-                self.recover(&error);
-                for write in group {
-                    write.answer(Err(sorted.clone()));
-                }
-            }
-            // One write is at fault: it fails alone.
-            Err(error) => {
+            // One write may be at fault: then it fails alone.
+            Err(Fault::Write(error)) if group.len() > 1 && !concerns_all(&error) => {
                 tracing::warn!("A commit of {count} writes failed, each is tried by itself: {error}");
-                for write in group {
-                    let mut alone = [write];
-                    let outcome = self.transact(&mut alone).map_err(|error| {
-                        tracing::error!("A write failed and is not stored: {error}");
-                        sort(&error)
-                    });
-                    let [write] = alone;
-                    write.answer(outcome);
+                self.commit_each(group);
+            }
+            Err(Fault::Write(error) | Fault::Transaction(error)) => self.fail(group, &error),
+        }
+    }
+
+    fn commit_each(&mut self, group: Vec<Box<dyn Write>>) {
+        for write in group {
+            let mut alone = vec![write];
+            match self.transact(&mut alone) {
+                Ok(()) => {
+                    for write in alone {
+                        write.answer(Ok(()));
+                    }
                 }
+                Err(Fault::Write(error) | Fault::Transaction(error)) => self.fail(alone, &error),
             }
         }
-        self.waiting.fetch_sub(count.min(self.waiting.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    fn fail(&mut self, group: Vec<Box<dyn Write>>, error: &rusqlite::Error) {
+        tracing::error!("A commit of {} writes failed and nothing of it is stored: {error}", group.len());
+        *self.health.failed_at.lock() = Some(Instant::now());
+        self.recover(error);
+        for write in group {
+            write.answer(Err(sort(error)));
+        }
     }
 
     /// Runs all writes in one transaction. After an error nothing has happened, on disk or in memory.
-    fn transact(&mut self, group: &mut [Box<dyn Write>]) -> rusqlite::Result<()> {
+    fn transact(&mut self, group: &mut [Box<dyn Write>]) -> Result<(), Fault> {
         let is_disk_low = self.disk.is_low();
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(Fault::Transaction)?;
         let mut tx =
             Tx { connection: &self.connection, memory: &mut self.memory, changes: Changes::default(), is_disk_low };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             for write in group {
-                write.run(&mut tx)?;
+                write.run(&mut tx).map_err(Fault::Write)?;
             }
-            tx.memory.keys.make_room(tx.connection)?;
-            std::mem::take(&mut tx.changes).resolve(tx.connection)
+            tx.memory.keys.make_room(tx.connection).map_err(Fault::Transaction)?;
+            std::mem::take(&mut tx.changes).resolve(tx.connection).map_err(Fault::Transaction)
         }));
-        let resolved = outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
-        match resolved.and_then(|resolved| self.connection.execute_batch("COMMIT").map(|()| resolved)) {
+        let resolved = outcome.unwrap_or_else(|panic| Err(Fault::Write(panicked(panic.as_ref()))));
+        let commit = || self.connection.execute_batch("COMMIT").map_err(Fault::Transaction);
+        match resolved.and_then(|resolved| commit().map(|()| resolved)) {
             Ok(resolved) => {
                 self.memory.keys.committed();
-                self.lanes.lock().apply(resolved);
+                for (tenant, user) in resolved.users() {
+                    self.mirrors.users.forget(*tenant, *user);
+                }
+                self.mirrors.lanes.lock().apply(resolved);
                 Ok(())
             }
             Err(error) => {
@@ -305,10 +359,11 @@ impl Thread {
 
     /// After the file system failed under the connection, what it believes cannot be trusted: start from the disk.
     fn recover(&mut self, error: &rusqlite::Error) {
-        if !breaks_connection(error) {
+        // A transaction that could not even be rolled back is as bad.
+        if !breaks_connection(error) && self.connection.is_autocommit() {
             return;
         }
-        let reopened = connect_writer(&self.data_dir).and_then(|connection| {
+        let reopened = connect_writer(&self.disk.data_dir).and_then(|connection| {
             let memory = Memory::load(&connection)?;
             let lanes = Lanes::load(&connection)?;
             Ok((connection, memory, lanes))
@@ -317,12 +372,17 @@ impl Thread {
             Ok((connection, memory, lanes)) => {
                 self.connection = connection;
                 self.memory = memory;
-                *self.lanes.lock() = lanes;
+                *self.mirrors.lanes.lock() = lanes;
                 tracing::warn!("The store was opened anew after a failure of the file system");
             }
             Err(error) => tracing::error!("The store cannot be opened anew: {error}"),
         }
     }
+}
+
+/// Whether an error would meet every write of a group.
+fn concerns_all(error: &rusqlite::Error) -> bool {
+    breaks_connection(error) || matches!(sort(error), StoreError::Full)
 }
 
 fn take(message: Message, group: &mut Vec<Box<dyn Write>>) -> Option<oneshot::Sender<()>> {
@@ -342,21 +402,32 @@ fn panicked(panic: &(dyn Any + Send)) -> rusqlite::Error {
 }
 
 /// How much room the disk has.
-struct Disk {
+#[derive(Clone)]
+pub(crate) struct Disk {
     data_dir: PathBuf,
     min_free_bytes: u64,
-    looked_at: Option<tokio::time::Instant>,
+    looked_at: Option<Instant>,
     is_low: bool,
 }
 
 impl Disk {
+    pub(crate) fn new(data_dir: PathBuf, min_free_bytes: u64) -> Self {
+        Self { data_dir, min_free_bytes, looked_at: None, is_low: false }
+    }
+
+    /// Whether there is as much free space as has to be left. If the system does not say, there is.
+    fn has_room(&self) -> bool {
+        let free = rustix::fs::statvfs(&self.data_dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        free.map_or(true, |free| free >= self.min_free_bytes)
+    }
+
+    /// The same from time to time, and told when it changes.
     fn is_low(&mut self) -> bool {
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         if self.looked_at.is_none_or(|last| now.duration_since(last) >= LOOK_AT_DISK) {
             self.looked_at = Some(now);
             let was_low = self.is_low;
-            self.is_low = rustix::fs::statvfs(&self.data_dir)
-                .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < self.min_free_bytes);
+            self.is_low = !self.has_room();
             if self.is_low != was_low {
                 let state = if self.is_low { "nearly full: no notifications are accepted" } else { "no longer full" };
                 tracing::warn!("The disk of the data directory is {state}");
