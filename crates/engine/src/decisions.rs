@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tidings_core::delivery::{Event, Next, Refused, State, step};
+use tidings_core::delivery::{CRASH_SUSPECT_AFTER, Event, Next, Refused, State, step};
 use tidings_core::ports::jobs::{Job, Settlement};
 use tidings_core::ports::sender::Reach;
-use tidings_core::retry;
+use tidings_core::retry::{self, Guarantee};
+use tidings_core::time::Timestamp;
 
 use crate::config::Shared;
 use crate::events::Events;
@@ -35,12 +36,19 @@ impl Decisions {
             Next::End(state) => Some(state),
             Next::Queue { .. } => None,
         };
-        let redriven = end == Some(State::Dead) && config.automatic_redrive;
+        // What may have arrived, or brings workers down, is for people to decide about.
+        let may_repeat = policy.guarantee == Guarantee::AtLeastOnce && transition.lost_leases < CRASH_SUSPECT_AFTER;
+        let redrive_at = if end == Some(State::Dead) && config.automatic_redrive && may_repeat {
+            let in_time = |at: &Timestamp| notification.expires_at.is_none_or(|expires_at| *at < expires_at);
+            retry::automatic_redrive(notification.redrives, now).filter(in_time)
+        } else {
+            None
+        };
         let events = self.events.as_ref();
         Ok(Settlement {
             lease: job.lease,
             to_inbox: reach == Reach::Inbox && end == Some(State::Delivered),
-            redrive_at: if redriven { retry::automatic_redrive(notification.redrives, now) } else { None },
+            redrive_at,
             follow_up: end.and_then(|state| events?.of_end(ports, notification, &transition, state)).map(Box::new),
             transition,
         })

@@ -29,8 +29,11 @@ const LANES: usize = 256;
 /// A queue has this many lanes.
 const LANES_PER_QUEUE: usize = 4;
 
-/// How many inbox jobs are claimed at once, and how many due jobs of a lane are counted.
+/// How many inbox jobs are claimed at once.
 const INBOX_BATCH: usize = 256;
+
+/// How many due jobs of a lane are counted. A lane with as many may have more.
+const DEPTH: usize = 32;
 
 /// How many inbox batches may be on their way to the store: one that is settled while the next one is claimed.
 pub(crate) const INBOX_BATCHES_AHEAD: usize = 2;
@@ -96,7 +99,7 @@ impl Dispatcher {
         let survey = self.destinations.survey(now);
         // Lanes without room would hide others that have been due for less long.
         let limit = LANES + LANES_PER_QUEUE * survey.without_room;
-        let ready = self.shared.ports.jobs.ready(now, limit, INBOX_BATCH).await?;
+        let ready = self.shared.ports.jobs.ready(now, limit, DEPTH).await?;
         let plan = self.plan(ready.lanes, turns, now);
         let claimed = self.claim(plan, now).await?;
         if claimed > 0 {
@@ -110,10 +113,14 @@ impl Dispatcher {
         let (mut remote, mut inbox) = (Vec::new(), Vec::new());
         for (lane, due) in lanes {
             match self.reach(&lane.queue.destination) {
-                Reach::Inbox => inbox.push(Candidate { lane, room: INBOX_BATCH, due }),
+                Reach::Inbox => {
+                    let due = if due < DEPTH { due } else { INBOX_BATCH };
+                    inbox.push(Candidate { lane, room: INBOX_BATCH, due });
+                }
                 Reach::Remote => {
                     let room = self.destinations.room(&lane.queue, now);
                     if room > 0 {
+                        let due = if due < DEPTH { due } else { room };
                         remote.push(Candidate { lane, room, due });
                     }
                 }

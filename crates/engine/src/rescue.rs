@@ -88,7 +88,12 @@ impl Rescue {
 
     fn decide(&self, lost: Lost) -> Option<(Job, Settlement)> {
         let job = Job { lease: lost.lease, notification: lost.notification, delivery: lost.delivery };
-        match self.decisions.settle(&job, Event::LeaseLost, Reach::Remote) {
+        // An inbox is written by the settlement itself: without one nothing has happened.
+        let event = match self.shared.ports.sender.reach(&job.notification.channel) {
+            Some(Reach::Inbox) => Event::Released,
+            Some(Reach::Remote) | None => Event::LeaseLost,
+        };
+        match self.decisions.settle(&job, event, Reach::Remote) {
             Ok(settlement) => Some((job, settlement)),
             Err(refused) => {
                 let id = job.lease.id;

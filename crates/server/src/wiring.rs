@@ -23,8 +23,8 @@ use uuid::Uuid;
 
 use crate::config::{self, Config, WEBHOOK_SECRET_FILE, kept, prepare_data_dir};
 
-/// How often retention, expired keys and pending erasures are looked after.
-const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// How often retention goes through the store.
+const SWEEP_EVERY: Duration = Duration::from_mins(15);
 /// Batches may be this large, whatever the limit of a single request is.
 const BATCH_BODY: usize = 8 * 1024 * 1024;
 

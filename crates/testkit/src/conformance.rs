@@ -85,6 +85,7 @@ macro_rules! conformance_store {
                 what_is_scheduled_is_announced_and_ready_in_time
                 each_tenant_destination_and_priority_is_a_lane
                 the_longest_due_lanes_come_first_up_to_a_limit
+                no_tenant_channel_or_priority_is_hidden_by_many_lanes_of_another
                 counting_stops_at_the_depth
                 the_longest_due_are_claimed_first_and_no_more_than_asked
                 a_claim_takes_from_all_its_lanes

@@ -76,6 +76,26 @@ pub async fn the_longest_due_lanes_come_first_up_to_a_limit(world: &World) {
     assert_eq!(ready(world, 2, 10).await.lanes, expected[..2]);
 }
 
+pub async fn no_tenant_channel_or_priority_is_hidden_by_many_lanes_of_another(world: &World) {
+    for host in 0..20 {
+        world.accept(world.webhook(&format!("host{host}"))).await;
+        world.tick();
+    }
+    let tenant = world.tenant("other").await;
+    let others = NewNotification { tenant, ..world.webhook("quiet") };
+    let urgent = NewNotification { priority: Priority::Critical, ..world.webhook("urgent") };
+    let mail = world.email();
+    let expected = [lane(&others), lane(&urgent), lane(&mail)];
+    for notification in [others, urgent, mail] {
+        world.accept(notification).await;
+    }
+    let lanes: Vec<Lane> = ready(world, 4, 10).await.lanes.into_iter().map(|(lane, _)| lane).collect();
+    assert_eq!(lanes.len(), 4);
+    for lane in expected {
+        assert!(lanes.contains(&lane), "{lane:?} is hidden in {lanes:?}");
+    }
+}
+
 pub async fn counting_stops_at_the_depth(world: &World) {
     for _ in 0..5 {
         world.accept_email().await;

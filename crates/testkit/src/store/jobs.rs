@@ -1,13 +1,13 @@
 //! The queue.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use tidings_core::delivery::{Next, State};
 use tidings_core::error::StoreError;
 use tidings_core::fairness::{Lane, QueueKey};
-use tidings_core::id::MessageId;
-use tidings_core::notification::NewNotification;
+use tidings_core::id::{MessageId, TenantId};
+use tidings_core::notification::{NewNotification, Priority};
 use tidings_core::ports::Jobs;
 use tidings_core::ports::dead_letters::ReviewStatus;
 use tidings_core::ports::jobs::{Claim, Job, Lease, Lost, LostBy, Ready, Settled, Settlement};
@@ -35,6 +35,23 @@ impl Jobs for FakeStore {
     }
 }
 
+type DueLane = (Lane, (Timestamp, usize));
+
+/// The first `limit` lanes when those of each tenant, channel and priority take turns, in the order that they came in.
+fn in_turns(lanes: Vec<DueLane>, limit: usize) -> Vec<DueLane> {
+    let mut turns: HashMap<(TenantId, String, Priority), usize> = HashMap::new();
+    let mut ranked: Vec<(usize, usize)> = Vec::new();
+    for (place, (lane, _)) in lanes.iter().enumerate() {
+        let channel = lane.queue.destination.as_str().split(':').next().unwrap_or_default().to_owned();
+        let turn = turns.entry((lane.queue.tenant, channel, lane.priority)).or_default();
+        ranked.push((*turn, place));
+        *turn += 1;
+    }
+    ranked.sort_unstable();
+    let chosen: HashSet<usize> = ranked.into_iter().take(limit).map(|(_, place)| place).collect();
+    lanes.into_iter().enumerate().filter(|(place, _)| chosen.contains(place)).map(|(_, lane)| lane).collect()
+}
+
 impl Tables {
     fn ready(&self, now: Timestamp, limit: usize, depth: usize) -> Ready {
         let waiting = || self.notifications.values().filter(|row| row.state == State::Queued);
@@ -47,7 +64,7 @@ impl Tables {
         }
         let mut lanes: Vec<(Lane, (Timestamp, usize))> = due.into_iter().collect();
         lanes.sort_by(|(one, (one_due, _)), (other, (other_due, _))| (one_due, one).cmp(&(other_due, other)));
-        let lanes = lanes.into_iter().take(limit).map(|(lane, (_, count))| (lane, count.min(depth)));
+        let lanes = in_turns(lanes, limit).into_iter().map(|(lane, (_, count))| (lane, count.min(depth)));
         let later = waiting().map(|row| row.notification.due_at).filter(|due_at| *due_at > now);
         Ready { lanes: lanes.collect(), next_due: later.min() }
     }
