@@ -46,6 +46,8 @@ pub struct Services {
     pub upkeep: Arc<dyn Upkeep>,
     /// The present.
     pub clock: Arc<dyn Clock>,
+    /// The present for tokens: that of those who make them elsewhere, also while the clock of the product is moved.
+    pub token_clock: Arc<dyn Clock>,
     /// Signs and verifies tokens.
     pub keys: Arc<token::Keys>,
 }

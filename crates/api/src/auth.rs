@@ -22,7 +22,7 @@ use tidings_core::time::Timestamp;
 use tidings_core::user::{Contacts, Credentials};
 
 use crate::api::{Api, DEFAULT_TENANT};
-use crate::body::JsonText;
+use crate::body::CredentialsText;
 use crate::error::{Failure, forbidden, internal};
 use crate::token::Claims;
 use crate::users::UserView;
@@ -83,7 +83,7 @@ pub(crate) struct Registration {
 pub(crate) async fn register(
     State(api): State<Arc<Api>>,
     Registering: Registering,
-    JsonText(body): JsonText,
+    CredentialsText(body): CredentialsText,
 ) -> Result<(StatusCode, Json<Registration>), Failure> {
     let request: RegisterRequest = parse_object(&body)?;
     let draft = UserDraft {
@@ -110,7 +110,10 @@ pub(crate) async fn register(
     request_body(content = LoginRequest, example = json!({"username": "ada", "password": "correct horse battery staple"})),
     responses((status = 200, description = "A token", body = Session))
 )]
-pub(crate) async fn log_in(State(api): State<Arc<Api>>, JsonText(body): JsonText) -> Result<Json<Session>, Failure> {
+pub(crate) async fn log_in(
+    State(api): State<Arc<Api>>,
+    CredentialsText(body): CredentialsText,
+) -> Result<Json<Session>, Failure> {
     let request: LoginRequest = parse_object(&body)?;
     let tenant_name = request.tenant.filter(|name| name != DEFAULT_TENANT);
     let known = find(&api, tenant_name.as_deref(), &request.username).await?;
@@ -130,7 +133,7 @@ async fn find(api: &Api, tenant: Option<&str>, username: &str) -> Result<Option<
 }
 
 fn open_session(api: &Api, user: UserId, username: &str, tenant: Option<String>) -> Result<Session, Problem> {
-    let now = api.now();
+    let now = api.services.token_clock.now();
     let expires_at = now + api.config.token_ttl;
     let claims = Claims {
         user_id: Some(user.0),

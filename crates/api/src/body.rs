@@ -42,6 +42,20 @@ impl FromRequest<Arc<Api>> for JsonText {
     }
 }
 
+/// The largest body of somebody who has not proved anything yet.
+const MAX_CREDENTIALS: usize = 4 * 1024;
+
+/// The bytes of the JSON body of a login or registration: small, because anybody may send it.
+pub(crate) struct CredentialsText(pub(crate) Bytes);
+
+impl FromRequest<Arc<Api>> for CredentialsText {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _api: &Arc<Api>) -> Result<Self, Failure> {
+        Ok(Self(read(request, MAX_CREDENTIALS).await?))
+    }
+}
+
 impl FromRequest<Arc<Api>> for BatchText {
     type Rejection = Failure;
 

@@ -28,7 +28,11 @@ impl FromRequestParts<Arc<Api>> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Failure> {
         let token = bearer(&parts.headers).ok_or_else(unauthorized)?;
-        let claims = api.services.keys.verify(token, api.now()).map_err(|_whatever_is_wrong| unauthorized())?;
+        let claims = api
+            .services
+            .keys
+            .verify(token, api.services.token_clock.now())
+            .map_err(|_whatever_is_wrong| unauthorized())?;
         let tenant = api.tenant(claims.tenant.as_deref()).await?.ok_or_else(unauthorized)?;
         Ok(Self(Caller {
             tenant,

@@ -6,7 +6,7 @@ use std::future::{Ready, ready};
 use std::sync::LazyLock;
 
 use axum::body::Bytes;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 
 use crate::errors_doc::errors_html;
@@ -17,6 +17,11 @@ const HTML: &str = "text/html; charset=utf-8";
 
 static DESCRIPTION: LazyLock<String> = LazyLock::new(openapi_json);
 static ERRORS: LazyLock<String> = LazyLock::new(errors_html);
+
+/// From the address that people type to the page.
+pub(crate) fn go_to_docs() -> Ready<Redirect> {
+    ready(Redirect::temporary("/docs"))
+}
 
 /// The page.
 pub(crate) fn show_docs() -> Ready<Response> {

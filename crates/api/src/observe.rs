@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use http::Method;
 use tokio::time::Instant;
 use tower::{Layer, Service};
-use tracing::{Instrument as _, Span, error, info_span};
+use tracing::{Instrument as _, Span, debug, error, info_span};
 
 use tidings_core::error::{ErrorCode, Problem};
 
@@ -128,6 +128,9 @@ impl Exchange {
         if problem.code.status >= 500 {
             let correlation_id = &self.traced.0.correlation_id;
             error!(code = %problem.code, correlationId = %correlation_id, "Answered {problem}");
+        } else {
+            let (code, correlation_id) = (problem.code, &self.traced.0.correlation_id);
+            debug!(%code, correlationId = %correlation_id, route = self.route, "Refused with {code}");
         }
         let form = match &self.problem_about {
             Some(instance) => Form::ProblemDetails { instance },

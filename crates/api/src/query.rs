@@ -12,6 +12,9 @@ use tidings_core::time::Timestamp;
 /// How many items a page has unless the caller says otherwise.
 const DEFAULT_PAGE: usize = 50;
 
+/// The longest query string that is read.
+const MAX_QUERY: usize = 2048;
+
 /// The parameters of a request. What is wrong with them is collected and told at once by [`Params::finish`].
 #[derive(Debug)]
 pub(crate) struct Params {
@@ -22,8 +25,14 @@ pub(crate) struct Params {
 impl Params {
     /// Reads the query string of a request that knows only the parameters of `allowed`.
     pub(crate) fn read(uri: &Uri, allowed: &[&str]) -> Self {
-        let pairs: Vec<(String, String)> = Query::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default();
         let mut errors = Vec::new();
+        let pairs = match Query::try_from_uri(uri) {
+            Ok(Query(pairs)) if uri.query().is_none_or(|query| query.len() <= MAX_QUERY) => pairs,
+            Ok(_) | Err(_) => {
+                errors.push(FieldError::new("query", format!("must be valid and have at most {MAX_QUERY} characters")));
+                Vec::<(String, String)>::new()
+            }
+        };
         for (index, (name, _)) in pairs.iter().enumerate() {
             if !allowed.contains(&name.as_str()) {
                 let message = format!("is not known here; the parameters are: {}", allowed.join(", "));

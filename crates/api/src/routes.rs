@@ -16,7 +16,8 @@ use crate::observe::Observe;
 use crate::{auth, dead_letters, docs, inbox, notifications, users};
 
 /// Every path, as a label of metrics.
-pub(crate) const PATHS: [&str; 24] = [
+pub(crate) const PATHS: [&str; 25] = [
+    "/",
     "/api/notifications",
     "/api/notifications/batch",
     "/api/notifications/{messageId}",
@@ -80,6 +81,7 @@ pub fn router(
         .route("/ready", get(check_readiness))
         .route("/metrics", get(export_metrics))
         .route("/openapi.json", get(docs::show_openapi))
+        .route("/", get(docs::go_to_docs))
         .route("/docs", get(docs::show_docs))
         .route("/docs/docs.js", get(docs::docs_script))
         .route("/docs/docs.css", get(docs::docs_style))

@@ -7,16 +7,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
@@ -33,6 +34,8 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 pub struct Limits {
     /// How long the head of a request may take to arrive; also how long a connection may be idle between two requests.
     pub header_timeout: Duration,
+    /// How long a connection may go without a request before it is asked to end; after as long again it is cut.
+    pub idle_timeout: Duration,
     /// How many connections are served at a time.
     pub connections: usize,
     /// The largest head of an HTTP/1 request, and the most that is read ahead, in bytes.
@@ -47,6 +50,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
             connections: 10_000,
             buffer_bytes: 64 * 1024,
             head_bytes: 32 * 1024,
@@ -60,7 +64,12 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
     let places = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
-    let server = Server { builder: builder(&limits), router, first_request_within: limits.header_timeout };
+    let server = Server {
+        builder: builder(&limits),
+        router,
+        first_request_within: limits.header_timeout,
+        idle_for: limits.idle_timeout,
+    };
     while let Some((stream, place)) = next_connection(&listener, &places, &stop).await {
         let server = server.clone();
         let (stop, abort) = (stop.child_token(), abort.child_token());
@@ -146,6 +155,50 @@ struct Server {
     builder: Builder<TokioExecutor>,
     router: Router,
     first_request_within: Duration,
+    idle_for: Duration,
+}
+
+/// The requests of one connection.
+#[derive(Default)]
+struct Calls {
+    under_way: AtomicUsize,
+    last: Mutex<Option<Instant>>,
+}
+
+/// Since when a connection has had nothing to do.
+enum Idle {
+    /// It has not asked for anything yet.
+    Never,
+    /// For so long.
+    For(Duration),
+    /// A request is being answered.
+    Busy,
+}
+
+/// A request that is being answered.
+struct Call(Arc<Calls>);
+
+impl Calls {
+    fn begin(calls: &Arc<Self>) -> Call {
+        calls.under_way.fetch_add(1, Ordering::Relaxed);
+        *calls.last.lock() = Some(Instant::now());
+        Call(Arc::clone(calls))
+    }
+
+    fn idle(&self) -> Idle {
+        match *self.last.lock() {
+            None => Idle::Never,
+            Some(_) if self.under_way.load(Ordering::Relaxed) > 0 => Idle::Busy,
+            Some(last) => Idle::For(last.elapsed()),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        *self.0.last.lock() = Some(Instant::now());
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Server {
@@ -154,18 +207,22 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "A connection keeps its delay");
         }
-        let has_begun = Arc::new(AtomicBool::new(false));
+        let calls = Arc::new(Calls::default());
         let service = {
-            let (router, has_begun) = (self.router, Arc::clone(&has_begun));
+            let (router, calls) = (self.router, Arc::clone(&calls));
             hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-                has_begun.store(true, Ordering::Relaxed);
-                router.clone().call(request)
+                let (mut router, call) = (router.clone(), Calls::begin(&calls));
+                async move {
+                    let answer = router.call(request).await;
+                    drop(call);
+                    answer
+                }
             })
         };
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
-        let first_request = sleep(self.first_request_within);
-        tokio::pin!(connection, first_request);
-        let (mut draining, mut waiting) = (false, true);
+        let look = sleep(self.first_request_within);
+        tokio::pin!(connection, look);
+        let (mut draining, mut dismissed) = (false, false);
         loop {
             tokio::select! {
                 // In this order: an answer that is written after the stop has to say that the connection closes.
@@ -181,12 +238,17 @@ impl Server {
                     }
                     return;
                 }
-                () = first_request.as_mut(), if waiting => {
+                () = look.as_mut() => match calls.idle() {
                     // The library has no deadline before it knows which version of HTTP is spoken.
-                    if !has_begun.load(Ordering::Relaxed) {
-                        return;
+                    Idle::Never => return,
+                    // Neither pings nor unread answers keep a connection that asks for nothing.
+                    Idle::For(time) if time >= self.idle_for && dismissed => return,
+                    Idle::For(time) if time >= self.idle_for => {
+                        dismissed = true;
+                        connection.as_mut().graceful_shutdown();
+                        look.as_mut().reset(Instant::now() + self.idle_for);
                     }
-                    waiting = false;
+                    Idle::For(_) | Idle::Busy => look.as_mut().reset(Instant::now() + self.idle_for / 2),
                 }
             }
         }

@@ -26,6 +26,8 @@ pub struct Config {
     pub allowed_networks: Vec<IpNet>,
     /// Whether unencrypted URLs are refused.
     pub https_only: bool,
+    /// Where requests go instead that would leave the listed networks: a catcher, in development and on staging.
+    pub divert_to: Option<Url>,
     /// The longest that one request may take, from the look-up of the name to the end of the answer.
     pub timeout: Duration,
 }
@@ -80,7 +82,9 @@ impl Refusal {
             Self::UserInfo => "must not carry a user name or password; use a header",
             Self::Fragment => "must not have a fragment (#)",
             Self::Port => "must use port 80, 443 or one from 8000 to 9000",
-            Self::Address => "points to an address that this installation does not send to",
+            Self::Address => {
+                "points to a private or reserved address; if that is meant, the operator can allow its network (OUTBOUND_ALLOW)"
+            }
         }
     }
 }
@@ -102,12 +106,14 @@ impl std::error::Error for Blocked {}
 pub(crate) struct Guard {
     listed: Vec<IpNet>,
     https_only: bool,
+    divert_to: Option<Url>,
 }
 
 impl Guard {
     /// A guard with these rules.
     pub(crate) fn new(config: &Config) -> Self {
-        Self { listed: config.allowed_networks.clone(), https_only: config.https_only }
+        let divert_to = config.divert_to.clone();
+        Self { listed: config.allowed_networks.clone(), https_only: config.https_only, divert_to }
     }
 
     /// Judges a URL without any I/O. Addresses in it are judged, names are left to [`Guard::vet`].
@@ -147,6 +153,23 @@ impl Guard {
         if all_pass { Ok(answers) } else { Err(Blocked) }
     }
 
+    /// Where a request goes instead of `url`, if it has to be kept from leaving: `<catcher>/<host>/<path>`.
+    pub(crate) fn diverted(&self, url: &Url) -> Option<Url> {
+        let catcher = self.divert_to.as_ref()?;
+        let stays = match url.host()? {
+            Host::Ipv4(address) => self.lists(IpAddr::V4(address)),
+            Host::Ipv6(address) => self.lists(IpAddr::V6(address)),
+            Host::Domain(name) => is_localhost(name),
+        };
+        if stays {
+            return None;
+        }
+        let mut diverted = catcher.clone();
+        diverted.set_path(&format!("/{}{}", url.host_str()?, url.path()));
+        diverted.set_query(url.query());
+        Some(diverted)
+    }
+
     /// Whether any network was listed.
     pub(crate) fn lists_any(&self) -> bool {
         !self.listed.is_empty()
@@ -172,8 +195,17 @@ impl Guard {
 
     fn lists(&self, address: IpAddr) -> bool {
         let address = canonical(address);
-        self.listed.iter().any(|network| network.contains(&address))
+        // The metadata services of clouds hand out credentials: a network that happens to contain them is not enough.
+        let is_exact = |network: &IpNet| network.prefix_len() == network.max_prefix_len();
+        let admits = |network: &IpNet| network.contains(&address) && (!is_metadata(address) || is_exact(network));
+        self.listed.iter().any(admits)
     }
+}
+
+/// The addresses that clouds give to their metadata services.
+fn is_metadata(address: IpAddr) -> bool {
+    address == IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254))
+        || address == IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254))
 }
 
 const fn is_usual(port: u16) -> bool {

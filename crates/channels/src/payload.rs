@@ -50,17 +50,22 @@ impl Alphabet {
     fn complaint(self, text: &str) -> Option<&'static str> {
         match self {
             Self::Line => {
-                let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+                let breaks = |c: char| c.is_control() || turns_text(c) || matches!(c, '\u{2028}' | '\u{2029}');
                 text.contains(breaks).then_some("must be one line without control characters")
             }
             Self::Lines => {
                 let mut rest = text.split("\r\n").flat_map(str::chars);
-                let refused = rest.any(|c| c.is_control() && c != '\n');
+                let refused = rest.any(|c| (c.is_control() && c != '\n') || turns_text(c));
                 refused.then_some("must not have control characters other than line breaks")
             }
             Self::AllButNul => text.contains('\0').then_some("must not have NUL characters"),
         }
     }
+}
+
+/// Whether a character changes the direction of the text after it, so that what people read is not what was sent.
+const fn turns_text(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Reads the fields of a payload, and remembers what was wrong.

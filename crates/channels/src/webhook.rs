@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tidings_core::delivery::Verdict;
 use tidings_core::error::Problem;
-use tidings_core::notification::{Destination, NewNotification};
+use tidings_core::notification::{Destination, NewNotification, SYSTEM_CATEGORY};
 use tidings_core::ports::sender::{Dispatch, Report};
 use tidings_core::time::Timestamp;
 use tidings_core::user::Contacts;
@@ -134,6 +134,9 @@ struct Body<'a> {
     r#type: &'a str,
     timestamp: Timestamp,
     data: Data<'a>,
+    /// Set on what Tidings itself sends, and on nothing else: callers cannot make a signed event look like one of these.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    system: bool,
 }
 
 #[derive(Serialize)]
@@ -153,7 +156,8 @@ fn body(notification: &NewNotification, event: &str) -> serde_json::Result<Bytes
         members.retain(|name, _| !["url", "event", "headers"].contains(&name.as_str()));
         Data::Rest(members)
     };
-    let body = Body { r#type: event, timestamp: notification.accepted_at, data };
+    let system = notification.user.is_none() && notification.category == SYSTEM_CATEGORY;
+    let body = Body { r#type: event, timestamp: notification.accepted_at, data, system };
     serde_json::to_vec(&body).map(Bytes::from)
 }
 

@@ -273,7 +273,7 @@ impl Decision<'_> {
 
     fn retry(&self, after: Option<Duration>, said: Option<String>, attempt: Attempt) -> Transition {
         let error = said.or_else(|| text("Failed"));
-        let Some(delay) = self.policy.delay(self.delivery.attempts, after, self.jitter) else {
+        let Some(delay) = self.policy.delay(self.judged_attempts(), after, self.jitter) else {
             return self.end(State::Dead, JournalEvent::Dead, error, Some(attempt));
         };
         let due_at = self.now + delay;
@@ -289,18 +289,21 @@ impl Decision<'_> {
         self.transition(Next::Queue { due_at }, error, Some(entry))
     }
 
+    /// Attempts that came to a verdict. One that ended with its worker uses up no retry: [`CRASH_SUSPECT_AFTER`] bounds those.
+    fn judged_attempts(&self) -> u32 {
+        self.delivery.attempts.saturating_sub(self.delivery.lost_leases)
+    }
+
     fn lease_lost(&self) -> Transition {
         let lost_leases = self.delivery.lost_leases + 1;
-        let entry =
-            Entry::new(self.now, JournalEvent::LeaseLost).with_detail("The worker went away during the attempt");
+        let entry = Entry::new(self.now, JournalEvent::LeaseLost)
+            .with_detail(format!("The worker went away during attempt {}", self.delivery.attempts));
         let requeued = self.transition(Next::Queue { due_at: self.now }, None, Some(entry));
         let ended = |error: &str| self.end(State::Dead, JournalEvent::Dead, text(error), None);
         let transition = if self.policy.guarantee == Guarantee::AtMostOnce {
             ended("The worker went away during the only attempt that the category allows")
         } else if lost_leases >= CRASH_SUSPECT_AFTER {
             ended("Crash suspect: its workers went away again and again")
-        } else if self.delivery.attempts > self.policy.max_retries {
-            ended("The worker went away during the last attempt")
         } else {
             requeued
         };

@@ -37,7 +37,7 @@ error_codes! {
     INVALID_PAYLOAD "invalid_payload" 400 "The payload does not fit its channel." "Correct the fields listed in `errors`."
     DESTINATION_NOT_ALLOWED "destination_not_allowed" 400 "The URL points somewhere that this installation does not send to." "Use a public http or https address, or ask the operator to allow the network."
     EXPIRES_IN_PAST "expires_in_past" 400 "The notification would expire before it could be sent." "Send a later `expiresAt` or a longer `ttlSeconds`."
-    SEND_AT_OUT_OF_RANGE "send_at_out_of_range" 400 "`sendAt` lies further ahead than notifications are kept." "Choose an earlier time."
+    SEND_AT_OUT_OF_RANGE "send_at_out_of_range" 400 "`sendAt` lies more than 366 days ahead." "Choose an earlier time."
     INVALID_IDEMPOTENCY_KEY "invalid_idempotency_key" 400 "The idempotency key is empty, too long, or has control characters." "Use 1 to 255 visible characters, for example a UUID."
     INVALID_CURSOR "invalid_cursor" 400 "The cursor was not issued by this API." "Pass the `nextCursor` of the page before, or none."
     UNAUTHORIZED "unauthorized" 401 "The bearer token is missing, malformed, expired or not signed by this installation." "Get a new token from `POST /api/auth/login` or `tidings token`."

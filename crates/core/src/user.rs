@@ -38,8 +38,8 @@ pub struct User {
     pub updated_at: Timestamp,
 }
 
-/// A user to be stored.
-#[derive(Clone, Debug)]
+/// A user to be stored. Not to be printed: it has a password hash.
+#[derive(Clone)]
 pub struct NewUser {
     /// The user.
     pub user: User,
@@ -69,8 +69,8 @@ impl UserConflict {
     }
 }
 
-/// What a login needs to know.
-#[derive(Clone, Debug)]
+/// What a login needs to know. Not to be printed.
+#[derive(Clone)]
 pub struct Credentials {
     /// Who logs in.
     pub user: UserId,

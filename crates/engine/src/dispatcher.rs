@@ -114,14 +114,12 @@ impl Dispatcher {
         for (lane, due) in lanes {
             match self.reach(&lane.queue.destination) {
                 Reach::Inbox => {
-                    let due = if due < DEPTH { due } else { INBOX_BATCH };
-                    inbox.push(Candidate { lane, room: INBOX_BATCH, due });
+                    inbox.push(Candidate { lane, room: INBOX_BATCH, due: at_least(due, INBOX_BATCH) });
                 }
                 Reach::Remote => {
                     let room = self.destinations.room(&lane.queue, now);
                     if room > 0 {
-                        let due = if due < DEPTH { due } else { room };
-                        remote.push(Candidate { lane, room, due });
+                        remote.push(Candidate { lane, room, due: at_least(due, room) });
                     }
                 }
             }
@@ -210,4 +208,9 @@ impl Dispatcher {
             () = sleep(nap.clamp(SHORTEST_NAP, LONGEST_NAP)) => {}
         }
     }
+}
+
+/// How many jobs of a lane to reckon with: what was counted, or as many as there is room if the count stopped early.
+const fn at_least(counted: usize, room: usize) -> usize {
+    if counted < DEPTH { counted } else { room }
 }

@@ -214,6 +214,8 @@ macro_rules! log_attempt {
             provider = $attempt.provider,
             outcome = $attempt.outcome.as_str(),
             code = $attempt.code,
+            // Without a code nobody answered: the words are our own.
+            reason = if $attempt.code.is_none() { $attempt.message.as_deref() } else { None },
             durationMs = $attempt.duration_ms,
             $($message)+
         )

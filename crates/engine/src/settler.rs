@@ -27,6 +27,8 @@ pub(crate) struct Item {
     settlement: Settlement,
     channel: String,
     accepted_at: Timestamp,
+    /// What Tidings itself sends is not what its users wait for: it counts in no metric of notifications.
+    is_counted: bool,
     held: Held,
 }
 
@@ -54,7 +56,9 @@ struct Failed {
 
 impl Item {
     pub(crate) fn new(notification: NewNotification, settlement: Settlement, held: Held) -> Self {
-        Self { settlement, channel: notification.channel, accepted_at: notification.accepted_at, held }
+        let is_counted = notification.user.is_some();
+        let NewNotification { channel, accepted_at, .. } = notification;
+        Self { settlement, channel, accepted_at, is_counted, held }
     }
 }
 
@@ -148,7 +152,9 @@ impl Settler {
             let id = item.settlement.lease.id;
             match answer {
                 Settled::Done => {
-                    self.shared.metrics.settled(&item.channel, item.accepted_at, &item.settlement.transition);
+                    if item.is_counted {
+                        self.shared.metrics.settled(&item.channel, item.accepted_at, &item.settlement.transition);
+                    }
                     let is_queued = matches!(item.settlement.transition.next, Next::Queue { .. });
                     more_is_due |= is_queued || item.settlement.follow_up.is_some();
                 }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tidings_core::{idempotency, retention, retry};
+use url::Url;
 
 pub use error::Error;
 use resolve::Values;
@@ -180,6 +181,8 @@ pub struct Outbound {
     pub allow: Vec<IpNet>,
     /// Whether only `https` is allowed.
     pub https_only: bool,
+    /// Where webhooks go instead that would leave the allowed networks.
+    pub divert_to: Option<Url>,
 }
 
 /// Alerts about dead letters.
@@ -218,6 +221,7 @@ impl Config {
             outbound: Outbound {
                 allow: values.find("outbound.allow").unwrap_or_default(),
                 https_only: values.get("outbound.https_only")?,
+                divert_to: values.find::<String>("outbound.divert_to").and_then(|url| Url::parse(&url).ok()),
             },
             alerts: alerts(&values)?,
             retention: retention::Policy {
@@ -245,8 +249,8 @@ impl Config {
                  `openssl rand -base64 32` (`tidings dev` makes one itself)"
                     .to_owned(),
             ),
-            Some(Some(why)) if self.environment == Environment::Production => complaints.push(format!(
-                "`JWT_SECRET` is too weak for production: {why}; use at least 32 random bytes, such as the output of `openssl rand -base64 32`"
+            Some(Some(why)) if self.is_exposed() => complaints.push(format!(
+                "`JWT_SECRET` is too weak for production, or for a server that others can reach: {why}; use at least 32 random bytes, such as the output of `openssl rand -base64 32`"
             )),
             Some(Some(why)) => warnings.push(format!("JWT_SECRET is weak: {why}. Production would refuse it")),
             Some(None) => {}
@@ -259,6 +263,11 @@ impl Config {
         }
         Error::unless_empty(complaints)?;
         Ok(warnings)
+    }
+
+    /// Whether others than the people at this machine depend on it.
+    fn is_exposed(&self) -> bool {
+        self.environment == Environment::Production || !self.server.bind.is_loopback()
     }
 
     fn unsupported_engines(&self) -> Vec<String> {

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::{Router, middleware};
 use tidings_channels::webhook;
 use tidings_core::time::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,8 +53,7 @@ pub async fn run(args: Args, sources: Sources) -> anyhow::Result<ExitCode> {
     let logs = telemetry::start_logs(&config)?;
     let clock = Arc::new(SystemClock::default());
     let stage = Arc::new(Stage::new(catchers, Arc::clone(&clock)));
-    let overrides =
-        Overrides { clock: Some(clock), extra_router: Some(page::router(Arc::clone(&stage))), seed_users: true };
+    let overrides = Overrides { clock: Some(clock), dress: Some(dress(Arc::clone(&stage))), seed_users: true };
     let app = App::start(config.clone(), overrides).await?;
     stage.open(product(&app, &config)?);
     people::complete(&app.services.users, &stage.catchers).await;
@@ -76,6 +76,12 @@ fn product(app: &App, config: &Config) -> anyhow::Result<Product> {
         webhook_secret: webhook::Secret::parse(secret.expose()).context("the webhook secret cannot be used")?,
         token_seconds: config.auth.require_expiry.then_some(token_seconds),
     })
+}
+
+/// Adds the page, and refuses requests that were led here by the name of a stranger: a web site in the browser of the
+/// developer must reach neither the page nor the API.
+fn dress(stage: Arc<Stage>) -> Box<dyn FnOnce(Router) -> Router + Send> {
+    Box::new(move |api| api.merge(page::router(stage)).layer(middleware::from_fn(guard::only_by_our_names)))
 }
 
 async fn welcome(args: &Args, app: &App, config: &Config, stage: &Stage) -> anyhow::Result<()> {

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // What is written here, the store and its backups above all, is for nobody but its owner.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     tidings::crypto::install();
     tidings::cli::main()
 }

@@ -38,8 +38,8 @@ pub const SEED_USERS: [(Uuid, &str, &str); 3] = [
 pub struct Overrides {
     /// The clock, instead of that of the machine.
     pub clock: Option<Arc<dyn Clock>>,
-    /// More routes; must not have a fallback.
-    pub extra_router: Option<Router>,
+    /// What is made of the router before it serves: more routes, guards.
+    pub dress: Option<Box<dyn FnOnce(Router) -> Router + Send>>,
     /// Whether the users of the seed are created if they are absent.
     pub seed_users: bool,
 }
@@ -95,7 +95,10 @@ impl App {
             metrics.api.clone(),
             metrics.exposition(),
         );
-        let router = overrides.extra_router.into_iter().fold(api, Router::merge);
+        let router = match overrides.dress {
+            Some(dress) => dress(api),
+            None => api,
+        };
         let drain = config.server.shutdown_timeout;
         let no_more_requests = CancellationToken::new();
         let limits = server::Limits { connections: config.server.connections, ..server::Limits::default() };

@@ -15,7 +15,7 @@ use tidings_core::services::follow::Follower;
 use tidings_core::services::redrive::Reviewer;
 use tidings_core::services::submit::Submitter;
 use tidings_core::services::users::Users;
-use tidings_core::time::Clock;
+use tidings_core::time::{Clock, SystemClock};
 use tidings_engine::{Ports, alerts};
 use tidings_store::sqlite::{self, Migrated, backup};
 use tidings_store::{Options, SqliteStore};
@@ -101,6 +101,7 @@ fn make_channels(config: &Config) -> anyhow::Result<Channels> {
     let outbound = outbound::Config {
         allowed_networks: config.outbound.allow.clone(),
         https_only: config.outbound.https_only,
+        divert_to: config.outbound.divert_to.clone(),
         timeout,
     };
     Channels::new(tidings_channels::Config { smtp, sms, webhook, outbound }).map_err(|error| match error {
@@ -146,6 +147,7 @@ fn services(config: &Config, ports: &Ports, store: &Arc<SqliteStore>) -> anyhow:
         streams: store.clone(),
         upkeep: ports.upkeep.clone(),
         clock: ports.clock.clone(),
+        token_clock: Arc::new(SystemClock::default()),
         keys: Arc::new(token::Keys::new(secret.expose().as_bytes(), config.auth.require_expiry)),
     })
 }

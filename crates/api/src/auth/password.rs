@@ -15,8 +15,13 @@ use tidings_core::error::{ErrorCode, Problem};
 
 use crate::error::internal;
 
-/// How many hashes are computed at a time.
-const CONCURRENCY: usize = 2;
+/// How many hashes are computed at a time: a quarter of the cores, at least one.
+fn concurrency() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).max(1))
+}
+
+/// How many hashes may wait for their turn.
+const WAITING: usize = 64;
 
 /// How long a hash may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,11 +48,12 @@ pub fn hash(password: &str) -> Result<String, HashError> {
 #[derive(Clone, Debug)]
 pub(crate) struct Passwords {
     turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(CONCURRENCY)) }
+        Self { turns: Arc::new(Semaphore::new(concurrency())), places: Arc::new(Semaphore::new(WAITING)) }
     }
 }
 
@@ -70,6 +76,9 @@ impl Passwords {
     }
 
     async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(Problem::plain(ErrorCode::OVERLOADED));
+        };
         let turn = timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             return Err(Problem::plain(ErrorCode::OVERLOADED));

@@ -102,8 +102,10 @@ pub(crate) struct Skipped {
 
 impl From<DeadLetter> for DeadLetterView {
     fn from(letter: DeadLetter) -> Self {
-        let (payload, metadata) =
-            letter.content.map_or((None, None), |content| (Some(content.payload), content.metadata));
+        let (payload, metadata) = letter
+            .content
+            .filter(|_| letter.user.is_some())
+            .map_or((None, None), |content| (Some(content.payload), content.metadata));
         Self {
             message_id: letter.id,
             target_user_id: letter.user,

@@ -262,8 +262,10 @@ fn delivery_status(summary: &Summary, now: Timestamp) -> &'static str {
 
 impl NotificationDetail {
     pub(super) fn new(record: Record, now: Timestamp) -> Self {
-        let (payload, metadata) =
-            record.content.map_or((None, None), |content| (Some(content.payload), content.metadata));
+        let (payload, metadata) = record
+            .content
+            .filter(|_| record.summary.user.is_some())
+            .map_or((None, None), |content| (Some(content.payload), content.metadata));
         let attempts = record.journal.iter().filter_map(|entry| entry.attempt.clone());
         Self {
             summary: NotificationSummary::new(record.summary, now),

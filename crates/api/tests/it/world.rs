@@ -199,6 +199,7 @@ fn services(store: &Arc<FakeStore>, clock: &Arc<ManualClock>, keys: &Arc<Keys>) 
         streams: store.clone(),
         upkeep: store.clone(),
         clock: clock.clone(),
+        token_clock: clock.clone(),
         keys: keys.clone(),
     }
 }

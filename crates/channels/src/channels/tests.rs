@@ -26,8 +26,12 @@ static ALL: LazyLock<Channels> = LazyLock::new(|| {
 fn channels(smtp: Option<smtp::Config>, sms: Option<sms::Config>) -> Channels {
     install_tls_provider();
     let webhook = webhook::Config { secret: webhook::Secret::generate() };
-    let outbound =
-        outbound::Config { allowed_networks: Vec::new(), https_only: false, timeout: Duration::from_secs(1) };
+    let outbound = outbound::Config {
+        allowed_networks: Vec::new(),
+        https_only: false,
+        divert_to: None,
+        timeout: Duration::from_secs(1),
+    };
     Channels::new(Config { smtp, sms, webhook, outbound }).unwrap()
 }
 
@@ -79,8 +83,12 @@ fn a_wrong_configuration_names_its_setting() {
     let error = |url: &str, from: &str| {
         let smtp = smtp::Config { url: url.to_owned(), from: from.to_owned(), timeout: Duration::from_secs(1) };
         let webhook = webhook::Config { secret: webhook::Secret::generate() };
-        let outbound =
-            outbound::Config { allowed_networks: Vec::new(), https_only: false, timeout: Duration::from_secs(1) };
+        let outbound = outbound::Config {
+            allowed_networks: Vec::new(),
+            https_only: false,
+            divert_to: None,
+            timeout: Duration::from_secs(1),
+        };
         let made = Channels::new(Config { smtp: Some(smtp), sms: None, webhook, outbound });
         made.err().map(|error| error.to_string()).unwrap_or_default()
     };

@@ -4,7 +4,7 @@ use super::*;
 
 fn guard(networks: &[&str]) -> Guard {
     let allowed_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
-    Guard::new(&Config { allowed_networks, https_only: false, timeout: Duration::from_secs(1) })
+    Guard::new(&Config { allowed_networks, https_only: false, divert_to: None, timeout: Duration::from_secs(1) })
 }
 
 fn strict() -> Guard {
@@ -257,6 +257,7 @@ fn https_only_means_it() {
     let config = Config {
         allowed_networks: vec!["127.0.0.0/8".parse().unwrap()],
         https_only: true,
+        divert_to: None,
         timeout: Duration::from_secs(1),
     };
     let guard = Guard::new(&config);

@@ -32,6 +32,7 @@ pub(super) struct Clients {
     /// Only where networks are listed: otherwise nothing could pass.
     listed: Option<Client>,
     trusted: Client,
+    guard: Arc<Guard>,
     timeout: Duration,
 }
 
@@ -46,6 +47,7 @@ impl Clients {
             admitted: vetted(Demand::Admitted)?,
             listed: guard.lists_any().then(|| vetted(Demand::Listed)).transpose()?,
             trusted: build(hardened(timeout))?,
+            guard: Arc::clone(guard),
             timeout,
         })
     }
@@ -53,10 +55,12 @@ impl Clients {
     /// Sends a request. Whatever the server does, this ends in time and reads little.
     pub(super) async fn exchange(&self, request: HttpRequest) -> Answer {
         let deadline = Instant::now() + self.timeout;
-        let Some(client) = self.client(request.route) else {
+        let diverted = if request.route == Route::Trusted { None } else { self.guard.diverted(&request.url) };
+        let route = if diverted.is_some() { Route::Trusted } else { request.route };
+        let Some(client) = self.client(route) else {
             return Answer::Failed(Failure::Forbidden);
         };
-        let mut post = Request::new(Method::POST, request.url);
+        let mut post = Request::new(Method::POST, diverted.unwrap_or(request.url));
         *post.headers_mut() = request.headers;
         *post.body_mut() = Some(request.body.into());
         let mut response = match timeout_at(deadline, client.execute(post)).await {

@@ -9,7 +9,12 @@ use crate::testing::{MESSAGE_ID, NOW, dispatch, notification, payload};
 
 fn webhook(networks: &[&str]) -> Webhook {
     let allowed_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
-    let guard = Guard::new(&outbound::Config { allowed_networks, https_only: false, timeout: Duration::from_secs(1) });
+    let guard = Guard::new(&outbound::Config {
+        allowed_networks,
+        https_only: false,
+        divert_to: None,
+        timeout: Duration::from_secs(1),
+    });
     let secret = Secret::parse("whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
     Webhook::new(Config { secret }, Arc::new(guard))
 }

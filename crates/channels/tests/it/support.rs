@@ -58,6 +58,7 @@ impl World {
             outbound: outbound::Config {
                 allowed_networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
                 https_only: false,
+                divert_to: None,
                 timeout: TIMEOUT,
             },
         };

@@ -79,6 +79,15 @@ fn a_lost_lease_is_taken_up_at_once_until_it_looks_like_a_crash() {
 }
 
 #[test]
+fn a_worker_that_goes_away_uses_up_no_retry() {
+    let policy = Policy { max_retries: 0, ..Policy::default() };
+    let lost = step(&sending(1), Event::LeaseLost, &policy, NOW, 0.5).unwrap();
+    assert_eq!(lost.next, Next::Queue { due_at: NOW });
+    let again = Delivery { lost_leases: 1, ..sending(2) };
+    assert_eq!(attempted_under(&again, Verdict::Retry { after: None }, &policy).next, Next::End(State::Dead));
+}
+
+#[test]
 fn a_release_gives_the_attempt_back() {
     let released = step(&sending(2), Event::Released, &Policy::default(), NOW, 0.5).unwrap();
     assert_eq!((released.next, released.attempts, released.entry), (Next::Queue { due_at: NOW }, 1, None));
@@ -152,7 +161,7 @@ proptest! {
                     match transition.next {
                         Next::Queue { due_at } => {
                             prop_assert!(due_at >= now);
-                            prop_assert!(delivery.attempts <= policy.max_retries);
+                            prop_assert!(delivery.attempts <= policy.max_retries + delivery.lost_leases);
                             now = due_at;
                         }
                         Next::End(state) => {
@@ -164,7 +173,8 @@ proptest! {
                 }
             }
             prop_assert_eq!(delivery.attempts, calls);
-            prop_assert!(calls <= policy.max_retries + 1);
+            prop_assert!(calls <= policy.max_retries + 1 + delivery.lost_leases);
+            prop_assert!(delivery.lost_leases <= CRASH_SUSPECT_AFTER);
         }
     }
 }

@@ -26,8 +26,8 @@ pub struct Users {
     pub clock: Arc<dyn Clock>,
 }
 
-/// A user as somebody asked for it.
-#[derive(Clone, Debug)]
+/// A user as somebody asked for it. Not to be printed: it may have a password hash.
+#[derive(Clone)]
 pub struct UserDraft {
     /// The id.
     pub id: UserId,

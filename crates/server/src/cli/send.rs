@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// critical, high, normal or low
     #[arg(long, value_name = "PRIORITY")]
     priority: Option<String>,
-    /// Send it at this time, such as 2030-01-31T09:30:00Z
+    /// Send it at this time (RFC 3339), at most 366 days ahead: `date -u -d tomorrow +%FT%TZ` gives one
     #[arg(long, value_name = "TIME")]
     send_at: Option<String>,
     /// Give up after this long, such as 10m

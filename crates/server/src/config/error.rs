@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::kind::Kind;
+use super::settings::SETTINGS;
 
 /// A configuration that cannot be used. Lists everything that is wrong with it, not only the first.
 #[derive(Debug)]
@@ -59,6 +60,14 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let distances = known.iter().map(|candidate| (edits(name, candidate), *candidate));
     let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
     (distance <= (name.chars().count() / 3).max(2)).then_some(candidate)
+}
+
+/// The variable that a name differs from by a letter or two.
+pub(crate) fn nearest_slip(name: &str) -> Option<&'static str> {
+    let variables = SETTINGS.iter().map(|setting| setting.variable);
+    variables
+        .filter(|variable| name.len() > 5 && edits(name, variable) <= 2)
+        .min_by_key(|variable| edits(name, variable))
 }
 
 /// The number of letters to insert, delete or replace (Levenshtein 1965), one row of the matrix at a time.

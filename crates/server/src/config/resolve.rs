@@ -7,7 +7,7 @@ use tidings_core::retry;
 
 use super::document::{self, unknown_path};
 use super::dotenv;
-use super::error::{Error, bad_value, unknown_name};
+use super::error::{self, Error, bad_value, unknown_name};
 use super::kind::{FromValue, Value};
 use super::policies;
 use super::settings::{self, OTHER_VARIABLES, OUR_PREFIX, SETTINGS, Setting, Standard};
@@ -129,6 +129,11 @@ impl Resolver {
             self.put(setting, name, text, origin);
         } else if name.starts_with(OUR_PREFIX) && !OTHER_VARIABLES.contains(&name) {
             self.complaints.push(unknown_variable(name, origin));
+        } else if origin == Origin::Dotenv
+            && let Some(near) = error::nearest_slip(name)
+        {
+            // Other programs may share the file, so only what looks like a slip is refused.
+            self.complaints.push(format!("`{name}` ({origin}) is not a setting; did you mean `{near}`?"));
         }
     }
 
@@ -154,10 +159,16 @@ impl Resolver {
 
     /// Defaults that depend on other settings.
     fn derived(&mut self) {
-        let path = "auth.jwt_compat";
-        let Some(setting) = settings::by_path(path).filter(|_| self.values.entry(path).is_none()) else { return };
         let production = self.values.find::<String>("environment").is_some_and(|name| name == "production");
-        self.put(setting, path, if production { "strict" } else { "seed" }, Origin::Default);
+        let derived = [
+            ("auth.jwt_compat", if production { "strict" } else { "seed" }),
+            ("auth.registration", if production { "false" } else { "true" }),
+        ];
+        for (path, text) in derived {
+            if let Some(setting) = settings::by_path(path).filter(|_| self.values.entry(path).is_none()) {
+                self.put(setting, path, text, Origin::Default);
+            }
+        }
     }
 }
 

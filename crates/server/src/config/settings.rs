@@ -111,7 +111,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "`strict` accepts only tokens that expire (`exp`). `seed` also accepts tokens with the claims `userId`, `username` and `iat` alone."),
     is("auth.token_ttl", "TOKEN_TTL", Kind::Time(SECOND, CENTURY), "24h",
         "How long the tokens of `POST /api/auth/login`, `POST /api/auth/register` and `tidings token` are valid."),
-    is("auth.registration", "REGISTRATION", Kind::Flag, "true",
+    depends("auth.registration", "REGISTRATION", Kind::Flag, "`true` in development, `false` in production",
         "Whether anybody may create a user for themselves with `POST /api/auth/register`."),
 
     is("delivery.concurrency", "WORKER_CONCURRENCY", ONE_TO_MANY, "10",
@@ -149,6 +149,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
 
     unset("outbound.allow", "OUTBOUND_ALLOW", Kind::Networks,
         "Networks that webhooks may reach although they are private. By default only public addresses are reached."),
+    unset("outbound.divert_to", "OUTBOUND_DIVERT_TO", WEB,
+        "Where webhooks are posted instead, as `<this URL>/<host>/<path>`, unless their address is in an allowed network: a catcher on staging. `tidings dev` sets its own."),
     is("outbound.https_only", "OUTBOUND_HTTPS_ONLY", Kind::Flag, "false",
         "Whether webhooks are sent to `https` addresses only."),
 

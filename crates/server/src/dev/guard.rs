@@ -42,6 +42,16 @@ pub(crate) async fn only_from_here(request: Request, next: Next) -> Response {
     response
 }
 
+/// Lets requests pass that name this machine, and not a name that somebody else can point at it.
+pub(crate) async fn only_by_our_names(request: Request, next: Next) -> Response {
+    match host(request.uri(), request.headers()) {
+        Some(host) if OUR_NAMES.contains(&without_port(host)) => next.run(request).await,
+        _ => {
+            (StatusCode::FORBIDDEN, "Tidings in development is reached as localhost or 127.0.0.1 only").into_response()
+        }
+    }
+}
+
 fn judge(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), &'static str> {
     let host = host(uri, headers).ok_or("The dev page wants exactly one host")?;
     if !OUR_NAMES.contains(&without_port(host)) {

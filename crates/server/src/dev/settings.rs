@@ -57,6 +57,7 @@ fn ways_out(configured: &Config, catchers: &Catchers) -> Vec<(&'static str, Stri
         ("channels.sms.from", SMS_FROM.to_owned()),
         ("outbound.allow", networks.join(",")),
         ("outbound.https_only", "false".to_owned()),
+        ("outbound.divert_to", catchers.webhooks.url("")),
     ];
     if configured.delivery.events_url.is_some() {
         flags.push(("delivery.events_url", catchers.webhooks.url("/events")));

@@ -163,7 +163,8 @@ impl SqliteStore {
 /// Opens the writing connection.
 pub(crate) fn connect_writer(data_dir: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(data_dir.join(DATABASE))?;
-    // FULL makes a commit wait for the disk; the other lines are speed and caution that cost nothing in safety.
+    // FULL makes a commit wait for the disk. What is deleted is overwritten, so that what was erased is gone from the file
+    // too. The other lines are speed and caution that cost nothing in safety.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
@@ -174,6 +175,7 @@ pub(crate) fn connect_writer(data_dir: &Path) -> rusqlite::Result<Connection> {
          PRAGMA cache_size = -65536;
          PRAGMA temp_store = MEMORY;
          PRAGMA mmap_size = 0;
+         PRAGMA secure_delete = 1;
          PRAGMA trusted_schema = 0;
          PRAGMA cell_size_check = 1;
          PRAGMA busy_timeout = 5000;",

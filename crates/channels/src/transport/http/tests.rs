@@ -13,7 +13,11 @@ const SHORT: Duration = Duration::from_millis(400);
 fn clients(networks: &[&str], timeout: Duration) -> Clients {
     install_tls_provider();
     let allowed_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
-    Clients::new(&Arc::new(Guard::new(&Config { allowed_networks, https_only: false, timeout })), timeout).unwrap()
+    Clients::new(
+        &Arc::new(Guard::new(&Config { allowed_networks, https_only: false, divert_to: None, timeout })),
+        timeout,
+    )
+    .unwrap()
 }
 
 /// Serves each connection by `handle`, and counts them.
