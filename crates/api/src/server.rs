@@ -344,6 +344,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_reads_no_answers_is_cut() {
+        let large = "x".repeat(1024 * 1024);
+        let router = Router::new().route("/", get(move || std::future::ready(large)));
+        let short = Duration::from_millis(50);
+        let limits = Limits { header_timeout: short, idle_timeout: short, ..Limits::default() };
+        let running = run(router, limits, DEADLINE).await;
+        let mut stream = running.send(&"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50)).await;
+        // Nothing is read until the server has given up: then a write fails, and not before.
+        let given_up = async { while stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.is_ok() {} };
+        timeout(DEADLINE, given_up).await.expect("the server gives up");
+        running.stop.cancel();
+        running.ended().await;
+    }
+
+    #[tokio::test]
     async fn idle_connections_do_not_hold_up_the_end() {
         let running = run(Router::new(), Limits::default(), DEADLINE).await;
         let silent = running.send("").await;

@@ -210,6 +210,7 @@ macro_rules! log_attempt {
             "type" = $job.notification.channel,
             tenant = $job.notification.tenant.as_integer(),
             correlationId = $job.notification.context.correlation_id,
+            traceparent = $job.notification.context.traceparent.as_deref(),
             attempt = $attempt.number,
             provider = $attempt.provider,
             outcome = $attempt.outcome.as_str(),

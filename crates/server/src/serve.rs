@@ -33,6 +33,9 @@ pub const SEED_USERS: [(Uuid, &str, &str); 3] = [
     (Uuid::from_u128(0x550e_8400_e29b_41d4_a716_4466_5544_0002), "user2", "user2@example.com"),
 ];
 
+/// The password of the users of the seed, which exist in development only.
+pub const SEED_PASSWORD: &str = "password";
+
 /// What is different from plain `serve`, for `dev` and for tests.
 #[derive(Default)]
 pub struct Overrides {
@@ -255,6 +258,8 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 }
 
 async fn create_seed_users(catalog: &dyn Catalog, now: Timestamp) -> anyhow::Result<()> {
+    let hashing = tokio::task::spawn_blocking(|| tidings_api::hash_password(SEED_PASSWORD));
+    let password_hash = hashing.await.context("hashing was interrupted")??;
     for (id, username, email) in SEED_USERS {
         let user = User {
             id: UserId(id),
@@ -265,7 +270,7 @@ async fn create_seed_users(catalog: &dyn Catalog, now: Timestamp) -> anyhow::Res
             updated_at: now,
         };
         // A conflict means that the user is there, perhaps with contacts that somebody changed since.
-        if catalog.create_user(NewUser { user, password_hash: None }).await?.is_ok() {
+        if catalog.create_user(NewUser { user, password_hash: Some(password_hash.clone()) }).await?.is_ok() {
             info!("Created the user {username}");
         }
     }

@@ -24,6 +24,25 @@ fn refusal(sources: &Sources) -> String {
 }
 
 #[test]
+fn production_lets_nobody_register_unless_told_to() {
+    let of = |pairs: &[(&str, &str)]| {
+        let env = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::load(&Sources { env, ..Sources::default() }).unwrap().auth.registration
+    };
+    assert!(of(&[]));
+    assert!(!of(&[("NODE_ENV", "production")]));
+    assert!(of(&[("NODE_ENV", "production"), ("REGISTRATION", "true")]));
+}
+
+#[test]
+fn a_slip_in_the_dotenv_file_is_named_and_strangers_are_left_alone() {
+    let of = |text: &str| Config::load(&Sources { dotenv: Some(text.to_owned()), ..Sources::default() });
+    let error = of("WORKER_CONCURENCY=99\n").unwrap_err().to_string();
+    assert!(error.contains("WORKER_CONCURRENCY"), "{error}");
+    assert!(of("POSTGRES_PASSWORD=x\nRUST_BACKTRACE=1\n").is_ok());
+}
+
+#[test]
 fn without_sources_the_defaults_hold() {
     let config = Config::load(&Sources::default()).unwrap();
     assert_eq!(config.environment, Environment::Development);

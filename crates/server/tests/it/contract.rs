@@ -83,6 +83,22 @@ async fn health_has_four_fields() {
 }
 
 #[tokio::test]
+async fn health_tells_when_nothing_can_be_accepted() {
+    let world = World::start_with(&[("MIN_FREE_DISK", "1048576 GiB")]).await;
+    let health = answer(world.http.get(world.url("/health"))).await;
+    assert_eq!(
+        (health.status.as_u16(), health.json()["database"].clone()),
+        (503, json!("disconnected")),
+        "{}",
+        health.text
+    );
+    let refused = world.post("/api/notifications", &world.token(), &valid()).await;
+    assert_eq!(refused.verdict(), (507, "storage_full".to_owned()));
+    assert!(refused.header("retry-after").is_some());
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn ready_says_ready() {
     let world = World::start().await;
     let answer = answer(world.http.get(world.url("/ready"))).await;

@@ -217,6 +217,39 @@ async fn asked_to_stop_it_finishes_what_it_has_begun_and_exits_cleanly() {
 }
 
 #[tokio::test]
+async fn what_is_stored_is_for_its_owner_alone_and_gone_once_it_was_erased() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let http = client();
+    let mut program = start(&data).await;
+    create_user(&http, &program.url).await;
+    let payload = json!({"title": "CANARY-TITLE", "message": "CANARY-MESSAGE"});
+    let body =
+        json!({"targetUserId": TESTUSER, "type": "in-app", "payload": payload, "metadata": {"note": "CANARY-NOTE"}});
+    let sent =
+        http.post(format!("{}/api/notifications", program.url)).bearer_auth(token()).json(&body).send().await.unwrap();
+    let id = sent.json::<Value>().await.unwrap()["messageId"].as_str().unwrap().to_owned();
+    ended(&http, &program.url, &id).await;
+    let deleted =
+        http.delete(format!("{}/api/users/{TESTUSER}", program.url)).bearer_auth(token()).send().await.unwrap();
+    assert_eq!(deleted.status(), 204);
+    let process = i32::try_from(program.child.id().unwrap()).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(process).unwrap(), rustix::process::Signal::TERM)
+        .unwrap();
+    program.child.wait().await.unwrap();
+
+    for entry in std::fs::read_dir(&data).unwrap().map(Result::unwrap) {
+        let bytes = std::fs::read(entry.path()).unwrap();
+        let name = entry.file_name();
+        assert!(!bytes.windows(6).any(|window| window == b"CANARY"), "{} still has what was erased", name.display());
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", name.display());
+    }
+}
+
+#[tokio::test]
 async fn two_programs_do_not_share_a_directory() {
     install_crypto();
     let dir = TempDir::new().unwrap();

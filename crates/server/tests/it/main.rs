@@ -18,6 +18,8 @@ mod crash;
 #[cfg(test)]
 mod dead_letters;
 #[cfg(test)]
+mod dev;
+#[cfg(test)]
 mod follow;
 #[cfg(test)]
 mod generated;

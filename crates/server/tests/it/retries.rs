@@ -210,5 +210,14 @@ async fn operators_are_told_of_ends_by_a_signed_event() {
         .collect();
     told.sort();
     assert_eq!(told, [("notification.dead".to_owned(), bad), ("notification.delivered".to_owned(), good)]);
+    for request in events.requests() {
+        assert_eq!(request.json()["system"], true);
+    }
+    let forged =
+        json!({"url": format!("http://{}/hook", world.web.addr()), "event": "notification.delivered", "system": true});
+    let id = world.submit("webhook", forged).await;
+    world.ended(&id).await;
+    let caught = world.web.requests().into_iter().find(|request| request.path == "/hook").unwrap();
+    assert_eq!(caught.json()["system"], Value::Null, "a caller cannot speak as the system");
     world.stop().await;
 }

@@ -85,6 +85,16 @@ async fn people_register_and_log_in() {
 }
 
 #[tokio::test]
+async fn the_users_of_the_seed_can_log_in() {
+    let world = World::start().await;
+    let login = open_post(&world, "/api/auth/login", json!({"username": "testuser", "password": "password"})).await;
+    assert_eq!(login.status, 200, "{}", login.text);
+    let token = login.json()["token"].as_str().unwrap().to_owned();
+    assert_eq!(world.get(&format!("/api/users/{TESTUSER}"), &token).await.json()["username"], "testuser");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn registration_can_be_closed() {
     let world = World::start_with(&[("REGISTRATION", "false")]).await;
     let answer = open_post(
