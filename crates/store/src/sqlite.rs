@@ -10,6 +10,7 @@
 
 pub mod backup;
 mod catalog;
+mod chunks;
 mod dead_letters;
 mod error;
 mod history;

@@ -1,6 +1,5 @@
 -- The embedded store. What decides its speed: rows are appended in the order of time, and the accepting path has no index
--- over random keys, because each of those would dirty a page of its own. The one exception is the index by user, whose
--- pages are as many as there are users who are told something at the time.
+-- over random keys, because each of those would dirty a page of its own.
 
 -- Facts about this store: its identity.
 CREATE TABLE meta (
@@ -68,6 +67,7 @@ CREATE TABLE notifications (
     redrives       INTEGER NOT NULL DEFAULT 0,
     state          TEXT NOT NULL DEFAULT 'queued',
     due_at         INTEGER NOT NULL,
+    chunk          INTEGER NOT NULL,
     attempts       INTEGER NOT NULL DEFAULT 0,
     entries        INTEGER NOT NULL DEFAULT 1,
     finished_at    INTEGER,
@@ -77,7 +77,8 @@ CREATE TABLE notifications (
 );
 -- For lists of tenants that share an installation; the default tenant walks the table itself.
 CREATE INDEX notifications_by_tenant ON notifications (tenant_id, id) WHERE tenant_id <> 1;
-CREATE INDEX notifications_by_user ON notifications (tenant_id, user_id, id) WHERE user_id IS NOT NULL;
+-- By user within chunks of consecutive notifications, so that only the small part of the current chunk is written to.
+CREATE INDEX notifications_by_user ON notifications (chunk, tenant_id, user_id, id) WHERE user_id IS NOT NULL;
 
 -- What was told. Erased with its user.
 CREATE TABLE contents (

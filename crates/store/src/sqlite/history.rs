@@ -1,10 +1,10 @@
 //! Following notifications.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
-use tidings_core::delivery::{Delivery, Event, State, Status, step};
+use rusqlite::{Connection, OptionalExtension, Rows, params};
+use tidings_core::delivery::{Delivery, Event, State, step};
 use tidings_core::error::StoreError;
-use tidings_core::id::{MessageId, TenantId};
+use tidings_core::id::{MessageId, TenantId, UserId};
 use tidings_core::notification::{Content, Record, Summary};
 use tidings_core::ports::History;
 use tidings_core::ports::history::{Cancellation, Page, Query};
@@ -12,14 +12,17 @@ use tidings_core::retry::Policies;
 use tidings_core::routing::RoutingKey;
 use tidings_core::time::Timestamp;
 
+use super::chunks;
 use super::error::sort;
 use super::jobs::{current_lease, unqueue, write_transition};
 use super::open::SqliteStore;
-use super::rows::{self, Conditions, SUMMARY};
+use super::rows::{self, SUMMARY};
 use super::writer::Tx;
 
 /// The most rows that one page looks at.
-const LOOK_AT: i64 = 20_000;
+const LOOK_AT: usize = 20_000;
+/// The most chunks that one page of a user walks.
+const CHUNKS: usize = 1_000;
 
 #[async_trait]
 impl History for SqliteStore {
@@ -75,62 +78,99 @@ fn with_lease(connection: &Connection, mut summary: Summary) -> rusqlite::Result
 
 fn list(connection: &Connection, tenant: TenantId, query: &Query) -> rusqlite::Result<Page> {
     let transaction = connection.unchecked_transaction()?;
-    // The window bounds the rows that are looked at, in the order of an index; what no index serves is applied within.
-    let (source, mut window, mut filter) = (source(tenant, query), Conditions::default(), Conditions::default());
+    let mut search = Search::new(tenant, query);
     match query.user {
-        Some(user) => {
-            window.and("tenant_id = ?", tenant.as_integer());
-            window.and("user_id = ?", *user.0.as_bytes());
+        Some(user) => search.walk_user(&transaction, user)?,
+        None => search.walk_tenant(&transaction)?,
+    }
+    let items = search.found.into_iter().map(|summary| with_lease(&transaction, summary));
+    Ok(Page { items: items.collect::<rusqlite::Result<Vec<Summary>>>()?, next: search.next })
+}
+
+/// A walk from new to old over rows in the order of an index. What the index does not decide is decided row by row, so
+/// that the work is bounded by the rows looked at, not by those that match.
+struct Search<'a> {
+    tenant: TenantId,
+    query: &'a Query,
+    /// Ids at or after this one.
+    from: i64,
+    /// Ids before this one.
+    below: i64,
+    looked_at: usize,
+    found: Vec<Summary>,
+    next: Option<MessageId>,
+}
+
+impl<'a> Search<'a> {
+    fn new(tenant: TenantId, query: &'a Query) -> Self {
+        let until = query.until.map(MessageId::floor);
+        let below = [query.before, until].into_iter().flatten().min().map_or(i64::MAX, MessageId::as_integer);
+        let from = query.from.map_or(0, |from| MessageId::floor(from).as_integer());
+        Self { tenant, query, from, below, looked_at: 0, found: Vec::new(), next: None }
+    }
+
+    fn walk_tenant(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        // The default tenant usually has the installation to itself: for it the table is the index.
+        let (source, condition) = if self.tenant == TenantId::DEFAULT {
+            ("NOT INDEXED", "?1 NOTNULL")
+        } else {
+            ("INDEXED BY notifications_by_tenant", "n.tenant_id <> 1 AND n.tenant_id = ?1")
+        };
+        let sql = format!(
+            "SELECT {SUMMARY}, n.tenant_id FROM notifications n {source} WHERE {condition} AND n.id < ?2 AND n.id >= ?3 ORDER BY n.id DESC"
+        );
+        let mut select = connection.prepare_cached(&sql)?;
+        let mut rows = select.query(params![self.tenant.as_integer(), self.below, self.from])?;
+        self.look_through(&mut rows).map(drop)
+    }
+
+    fn walk_user(&mut self, connection: &Connection, user: UserId) -> rusqlite::Result<()> {
+        let sql = format!(
+            "SELECT {SUMMARY}, n.tenant_id FROM notifications n INDEXED BY notifications_by_user
+             WHERE n.chunk = ?1 AND n.tenant_id = ?2 AND n.user_id = ?3 AND n.id < ?4 AND n.id >= ?5 ORDER BY n.id DESC"
+        );
+        let mut select = connection.prepare_cached(&sql)?;
+        let mut chunk = chunks::at_most(connection, self.below.saturating_sub(1))?;
+        let mut left = CHUNKS;
+        while let Some(start) = chunk {
+            let bound = params![start, self.tenant.as_integer(), *user.0.as_bytes(), self.below, self.from];
+            if self.look_through(&mut select.query(bound)?)? || start <= self.from {
+                return Ok(());
+            }
+            left -= 1;
+            if left == 0 {
+                self.next = MessageId::from_integer(start);
+                return Ok(());
+            }
+            chunk = chunks::before(connection, start)?;
         }
-        None if tenant == TenantId::DEFAULT => filter.and("n.tenant_id = ?", tenant.as_integer()),
-        None => window.and("tenant_id <> 1 AND tenant_id = ?", tenant.as_integer()),
+        Ok(())
     }
-    filter.sql.push_str(" AND n.user_id NOTNULL");
-    window.and_if("id < ?", query.before.map(MessageId::as_integer));
-    window.and_if("id < ?", query.until.map(|until| MessageId::floor(until).as_integer()));
-    window.and_if("id >= ?", query.from.map(|from| MessageId::floor(from).as_integer()));
-    filter.and_if("n.channel = ?", query.channel.clone());
-    filter.and_if("n.category = ?", query.category.clone());
-    if let Some(status) = query.status {
-        filter.sql.push_str(status_condition(status));
-    }
-    let inner = format!("SELECT * FROM {source} WHERE 1 {} ORDER BY id DESC LIMIT {LOOK_AT}", window.sql);
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    let sql = format!("SELECT {SUMMARY} FROM ({inner}) n WHERE 1 {} ORDER BY n.id DESC LIMIT {limit}", filter.sql);
-    let mut select = transaction.prepare_cached(&sql)?;
-    let found = select
-        .query_map(params_from_iter(window.bound().chain(filter.bound())), rows::summary)?
-        .collect::<rusqlite::Result<Vec<Summary>>>()?;
-    let items = found
-        .into_iter()
-        .map(|summary| with_lease(&transaction, summary))
-        .collect::<rusqlite::Result<Vec<Summary>>>()?;
-    let next = if items.len() < query.limit {
-        let last =
-            format!("SELECT id FROM {source} WHERE 1 {} ORDER BY id DESC LIMIT 1 OFFSET {}", window.sql, LOOK_AT - 1);
-        let mut end = transaction.prepare_cached(&last)?;
-        end.query_row(params_from_iter(window.bound()), |row| rows::message_id(row, 0)).optional()?
-    } else {
-        items.last().map(|summary| summary.id)
-    };
-    Ok(Page { items, next })
-}
 
-/// The table in the order that bounds the work: by user, by tenant, or by time alone.
-const fn source(tenant: TenantId, query: &Query) -> &'static str {
-    match (query.user, tenant) {
-        (Some(_), _) => "notifications INDEXED BY notifications_by_user",
-        (None, TenantId::DEFAULT) => "notifications NOT INDEXED",
-        (None, _) => "notifications INDEXED BY notifications_by_tenant",
+    /// Looks at rows until the page is full or enough have been looked at; `true` when the walk is over.
+    fn look_through(&mut self, rows: &mut Rows<'_>) -> rusqlite::Result<bool> {
+        while let Some(row) = rows.next()? {
+            let summary = rows::summary(row)?;
+            let (id, tenant) = (summary.id, TenantId::from_integer(row.get(17)?));
+            self.looked_at += 1;
+            if tenant == self.tenant && is_wanted(self.query, &summary) {
+                self.found.push(summary);
+            }
+            if self.found.len() >= self.query.limit || self.looked_at >= LOOK_AT {
+                self.next = Some(id);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
-fn status_condition(status: Status) -> &'static str {
-    match status {
-        Status::Pending => " AND n.state = 'queued'",
-        Status::Processed => " AND n.state = 'delivered'",
-        Status::Failed => " AND n.state IN ('dead', 'expired', 'cancelled')",
-    }
+/// What no index decides. What Tidings itself sends has no user and is not listed.
+fn is_wanted(query: &Query, summary: &Summary) -> bool {
+    summary.user.is_some()
+        && query.channel.as_ref().is_none_or(|channel| *channel == summary.channel)
+        && query.category.as_ref().is_none_or(|category| *category == summary.category)
+        && query.status.is_none_or(|status| status == summary.state.status())
 }
 
 /// Ends a notification that waits, by `event`. `None` when there is no such notification.

@@ -68,11 +68,12 @@ pub(crate) fn insert(tx: &mut Tx<'_>, notification: &NewNotification) -> rusqlit
     let key = QueueKey { tenant: notification.tenant, destination: notification.destination.clone() };
     let queue = tx.memory.queues.intern(tx.connection, &key)?;
     let id = notification.id.as_integer();
+    let chunk = tx.memory.chunks.of(tx.connection, id)?;
     let lane: LaneId = (queue, notification.priority.lane());
     let mut insert = tx.connection.prepare_cached(
         "INSERT INTO notifications (id, request_id, tenant_id, user_id, channel, category, priority, queue_id, correlation_id,
-            traceparent, accepted_at, due_at, expires_at, redrive_of, redrives)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            traceparent, accepted_at, due_at, expires_at, redrive_of, redrives, chunk)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?;
     insert.execute(params![
         id,
@@ -90,6 +91,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, notification: &NewNotification) -> rusqlit
         notification.expires_at.map(Timestamp::as_millis),
         notification.redrive_of.map(MessageId::as_integer),
         notification.redrives,
+        chunk,
     ])?;
     let mut content =
         tx.connection.prepare_cached("INSERT INTO contents (id, payload, metadata) VALUES (?1, ?2, ?3)")?;

@@ -15,6 +15,7 @@ use tidings_core::retention::{Due, Facts, Policy};
 use tidings_core::retry::Policies;
 use tidings_core::time::Timestamp;
 
+use super::chunks;
 use super::error::sort;
 use super::history::end_waiting;
 use super::jobs::{current_lease, end_lease, write_transition};
@@ -257,14 +258,7 @@ fn erase(
     let Some(upto) = progress.query_row(params![tenant_key, user_key], |row| row.get::<_, i64>(0)).optional()? else {
         return Ok(true);
     };
-    let mut select = tx.connection.prepare_cached(
-        "SELECT id FROM notifications WHERE tenant_id = ?1 AND user_id = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
-    )?;
-    let ids = select
-        .query_map(params![tenant_key, user_key, upto, i64::try_from(batch).unwrap_or(i64::MAX)], |row| {
-            rows::message_id(row, 0)
-        })?
-        .collect::<rusqlite::Result<Vec<MessageId>>>()?;
+    let ids = ids_of_user(tx.connection, tenant, user, upto, batch)?;
     for id in &ids {
         erase_one(tx, tenant, *id, policies, now)?;
     }
@@ -282,6 +276,35 @@ fn erase(
         .prepare_cached("DELETE FROM erasures WHERE tenant_id = ?1 AND user_id = ?2")?
         .execute(params![tenant_key, user_key])?;
     Ok(true)
+}
+
+/// The notifications of a user after an id, oldest first.
+fn ids_of_user(
+    connection: &Connection,
+    tenant: TenantId,
+    user: UserId,
+    after: i64,
+    most: usize,
+) -> rusqlite::Result<Vec<MessageId>> {
+    let mut select = connection.prepare_cached(
+        "SELECT id FROM notifications INDEXED BY notifications_by_user
+         WHERE chunk = ?1 AND tenant_id = ?2 AND user_id = ?3 AND id > ?4 ORDER BY id LIMIT ?5",
+    )?;
+    let mut ids = Vec::new();
+    let mut chunk =
+        chunks::at_most(connection, after)?.map_or_else(|| chunks::after(connection, -1), |chunk| Ok(Some(chunk)))?;
+    while let Some(start) = chunk {
+        let rest = i64::try_from(most - ids.len()).unwrap_or(i64::MAX);
+        let bound = params![start, tenant.as_integer(), *user.0.as_bytes(), after, rest];
+        for id in select.query_map(bound, |row| rows::message_id(row, 0))? {
+            ids.push(id?);
+        }
+        if ids.len() >= most {
+            break;
+        }
+        chunk = chunks::after(connection, start)?;
+    }
+    Ok(ids)
 }
 
 /// Ends what still waits or is being sent, deletes what was told and what providers said about it.

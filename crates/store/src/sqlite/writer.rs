@@ -14,6 +14,7 @@ use tidings_core::error::StoreError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::chunks::Chunks;
 use super::error::{breaks_connection, sort};
 use super::keys::Keys;
 use super::lanes::{Changes, Lanes};
@@ -35,11 +36,12 @@ const LOOK_AT_DISK: Duration = Duration::from_secs(1);
 pub(crate) struct Memory {
     pub(crate) keys: Keys,
     pub(crate) queues: Queues,
+    pub(crate) chunks: Chunks,
 }
 
 impl Memory {
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        Ok(Self { keys: Keys::load(connection)?, queues: Queues::default() })
+        Ok(Self { keys: Keys::load(connection)?, queues: Queues::default(), chunks: Chunks::load(connection)? })
     }
 }
 
