@@ -41,7 +41,7 @@ pub struct Args {
     /// Say no more than where everything is
     #[arg(short, long)]
     quiet: bool,
-    /// Show the log as `serve` does, not only its warnings
+    /// Show the log as `serve` does, not only its errors
     #[arg(short, long)]
     verbose: bool,
 }

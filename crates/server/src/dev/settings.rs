@@ -35,7 +35,7 @@ pub(crate) fn prepare(sources: Sources, catchers: &Catchers, verbose: bool) -> a
         flags.push(("auth.jwt_secret", secret.expose().to_owned()));
     }
     if !verbose && configured.log.level == Level::INFO {
-        flags.push(("log.level", "warn".to_owned()));
+        flags.push(("log.level", "error".to_owned()));
     }
     if configured.delivery.attempt_timeout == USUAL_ATTEMPT {
         flags.push(("delivery.attempt_timeout", SHORT_ATTEMPT.to_owned()));
