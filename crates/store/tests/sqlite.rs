@@ -219,6 +219,20 @@ async fn a_full_disk_refuses_new_notifications_and_finishes_old_ones() {
 }
 
 #[tokio::test]
+async fn a_damaged_row_holds_up_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let ids = accept(&store, &MonotonicIds::default(), 3).await;
+    let other = rusqlite::Connection::open(dir.path().join("tidings.db")).unwrap();
+    let damaged = other.execute("UPDATE notifications SET user_id = x'00' WHERE id = ?1", [ids[0].as_integer()]);
+    assert_eq!(damaged.unwrap(), 1);
+    let claimed: Vec<MessageId> = claim(&store, boot(1), 3).await.iter().map(|job| job.notification.id).collect();
+    assert_eq!(claimed, ids[1..]);
+    let lost = store.lost(LostBy::OtherThan(boot(2)), 10).await.unwrap();
+    assert_eq!(lost.iter().map(|lost| lost.lease.id).collect::<Vec<_>>(), ids[1..]);
+}
+
+#[tokio::test]
 async fn a_closed_store_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();

@@ -118,7 +118,8 @@ fn claim_lane(tx: &mut Tx<'_>, claim: &Claim, lane: LaneId, count: usize, jobs: 
             counters.lost_leases
         ])?;
         tx.changes.leased();
-        let notification = read_notification(tx.connection, id, lane.0)?;
+        // One damaged row must not hold up the rest of its lane: its job stays leased, and the log tells of it.
+        let Some(notification) = legible(id, read_notification(tx.connection, id, lane.0))? else { continue };
         jobs.push(Job {
             lease: Lease { id: notification.id, fence: counters.fence, until },
             delivery: in_flight(&notification, counters),
@@ -137,6 +138,18 @@ fn read_notification(connection: &Connection, id: i64, queue: i64) -> rusqlite::
         )
     });
     connection.prepare_cached(&SQL)?.query_row(params![id, queue], rows::notification)
+}
+
+/// What was read, or `None` if the row itself is at fault.
+fn legible<T>(id: i64, read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.sqlite_error_code().is_none() => {
+            tracing::error!("The row {id} of notifications cannot be read, and its job is left alone: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn in_flight(notification: &NewNotification, counters: Counters) -> Delivery {
@@ -258,13 +271,15 @@ fn lost(connection: &Connection, by: LostBy, limit: usize) -> rusqlite::Result<V
         LostBy::OtherThan(boot) => Box::new(*boot.0.as_bytes()),
     };
     let mut select = connection.prepare_cached(&sql)?;
-    let rows = select.query_map(params![bound, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-        let notification = rows::notification(row)?;
+    let mut rows = select.query(params![bound, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut lost = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(notification) = legible(row.get(0)?, rows::notification(row))? else { continue };
         let counters = Counters { fence: row.get(17)?, attempts: row.get(19)?, lost_leases: row.get(20)? };
         let lease = Lease { id: notification.id, fence: counters.fence, until: rows::instant(row, 18)? };
-        Ok(Lost { lease, delivery: in_flight(&notification, counters), notification })
-    })?;
-    rows.collect()
+        lost.push(Lost { lease, delivery: in_flight(&notification, counters), notification });
+    }
+    Ok(lost)
 }
 
 /// The lease on a notification, if somebody works on it: the lease and the attempts counted with it.
