@@ -233,6 +233,16 @@ async fn a_damaged_row_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_write_that_fails_through_its_own_fault_leaves_the_store_healthy() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let ids = accept(&store, &MonotonicIds::default(), 1).await;
+    let again = Submission { notification: notification(ids[0]), idempotency: None };
+    assert!(store.accept(vec![again]).await.is_err());
+    store.ping().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_closed_store_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();

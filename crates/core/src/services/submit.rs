@@ -78,27 +78,20 @@ impl Submitter {
                 Err(problem) => verdicts.push(Some(Err(problem))),
             }
         }
-        let mut accepted = self.store(submissions, now).await?.into_iter();
+        let mut accepted = self.store(submissions).await?.into_iter();
         let settled = verdicts.into_iter().map(|verdict| {
             verdict.or_else(|| accepted.next()).unwrap_or_else(|| Err(Problem::plain(ErrorCode::INTERNAL)))
         });
         Ok(settled.collect())
     }
 
-    async fn store(
-        &self,
-        submissions: Vec<Submission>,
-        now: Timestamp,
-    ) -> Result<Vec<Result<Receipt, Problem>>, Problem> {
+    async fn store(&self, submissions: Vec<Submission>) -> Result<Vec<Result<Receipt, Problem>>, Problem> {
         if submissions.is_empty() {
             return Ok(Vec::new());
         }
-        let any_due = submissions.iter().any(|submission| submission.notification.due_at <= now);
-        let first_due = submissions.iter().map(|submission| submission.notification.due_at).min();
         let acceptances = self.intake.accept(submissions).await?;
-        if any_due || first_due.is_some() {
-            self.broker.wake();
-        }
+        // Also for what is scheduled: who waits has to learn of an earlier instant.
+        self.broker.wake();
         Ok(acceptances.into_iter().map(receipt).collect())
     }
 

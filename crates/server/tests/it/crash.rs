@@ -1,7 +1,7 @@
 //! The real program, killed, stopped, and started twice.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,6 +117,27 @@ async fn record(http: &reqwest::Client, url: &str, id: &str) -> Value {
     answer.json().await.unwrap()
 }
 
+/// The program with a user, and somebody who receives webhooks.
+struct Scene {
+    data: PathBuf,
+    receiver: HttpCatcher,
+    http: reqwest::Client,
+    program: Program,
+    _dir: TempDir,
+}
+
+impl Scene {
+    async fn begin() -> Self {
+        let dir = TempDir::new().unwrap();
+        let data = dir.path().join("data");
+        let receiver = HttpCatcher::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let http = client();
+        let program = start(&data).await;
+        create_user(&http, &program.url).await;
+        Self { data, receiver, http, program, _dir: dir }
+    }
+}
+
 /// Waits until a notification has reached its end.
 async fn ended(http: &reqwest::Client, url: &str, id: &str) -> Value {
     let waiting = async {
@@ -134,13 +155,8 @@ async fn ended(http: &reqwest::Client, url: &str, id: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_under_load_it_loses_nothing_and_repeats_only_what_was_in_flight() {
-    let dir = TempDir::new().unwrap();
-    let data = dir.path().join("data");
-    let receiver = HttpCatcher::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let Scene { data, receiver, http, mut program, _dir } = Scene::begin().await;
     let hook = format!("http://{}/hook", receiver.addr());
-    let http = client();
-    let mut program = start(&data).await;
-    create_user(&http, &program.url).await;
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut workers = JoinSet::new();
@@ -190,13 +206,8 @@ async fn killed_under_load_it_loses_nothing_and_repeats_only_what_was_in_flight(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asked_to_stop_it_finishes_what_it_has_begun_and_exits_cleanly() {
-    let dir = TempDir::new().unwrap();
-    let data = dir.path().join("data");
-    let receiver = HttpCatcher::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let Scene { data, receiver, http, mut program, _dir } = Scene::begin().await;
     let hook = format!("http://{}/hook", receiver.addr());
-    let http = client();
-    let mut program = start(&data).await;
-    create_user(&http, &program.url).await;
     let stop = Arc::new(AtomicBool::new(false));
     let loading = tokio::spawn(load(http.clone(), program.url.clone(), hook, 0, Arc::clone(&stop)));
     receiver.wait_for(20, PATIENCE).await.unwrap();

@@ -295,7 +295,7 @@ impl Thread {
                 tracing::warn!("A commit of {count} writes failed, each is tried by itself: {error}");
                 self.commit_each(group);
             }
-            Err(Fault::Write(error) | Fault::Transaction(error)) => self.fail(group, &error),
+            Err(fault) => self.fail(group, &fault),
         }
     }
 
@@ -308,14 +308,18 @@ impl Thread {
                         write.answer(Ok(()));
                     }
                 }
-                Err(Fault::Write(error) | Fault::Transaction(error)) => self.fail(alone, &error),
+                Err(fault) => self.fail(alone, &fault),
             }
         }
     }
 
-    fn fail(&mut self, group: Vec<Box<dyn Write>>, error: &rusqlite::Error) {
+    fn fail(&mut self, group: Vec<Box<dyn Write>>, fault: &Fault) {
+        let (Fault::Write(error) | Fault::Transaction(error)) = fault;
         tracing::error!("A commit of {} writes failed and nothing of it is stored: {error}", group.len());
-        *self.health.failed_at.lock() = Some(Instant::now());
+        // A write that fails through its own fault says nothing about the store.
+        if matches!(fault, Fault::Transaction(_)) || concerns_all(error) {
+            *self.health.failed_at.lock() = Some(Instant::now());
+        }
         self.recover(error);
         for write in group {
             write.answer(Err(sort(error)));
