@@ -92,7 +92,7 @@ enum Command {
     Dev(dev::Args),
     /// Run the server: API and delivery in one process, until SIGTERM or SIGINT
     #[command(after_help = SERVE_EXAMPLES)]
-    Serve,
+    Serve(ServeArgs),
     /// Send a notification through a running server
     Send(Box<send::Args>),
     /// Make a token for the API
@@ -112,6 +112,13 @@ enum Command {
     /// Write the generated documentation
     #[command(hide = true)]
     Docs(docs::Args),
+}
+
+#[derive(Args, Debug)]
+struct ServeArgs {
+    /// Start although the store has lost commits that were acknowledged, and go on without them
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -136,7 +143,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let load = || Config::load(&sources);
     match cli.command {
         Command::Dev(args) => many_threads()?.finish(dev::run(args, sources)),
-        Command::Serve => many_threads()?.finish(serve::run(load()?)),
+        Command::Serve(args) => many_threads()?.finish(serve::run(load()?, args.accept_loss)),
         Command::Send(args) => one_thread()?.finish(send::run(*args, &load()?, &sources)),
         Command::Dlq(args) => one_thread()?.finish(dlq::run(args, &load()?, &sources)),
         Command::Bench(args) => many_threads()?.finish(bench::run(args)),

@@ -53,7 +53,8 @@ pub async fn run(args: Args, sources: Sources) -> anyhow::Result<ExitCode> {
     let logs = telemetry::start_logs(&config)?;
     let clock = Arc::new(SystemClock::default());
     let stage = Arc::new(Stage::new(catchers, Arc::clone(&clock)));
-    let overrides = Overrides { clock: Some(clock), dress: Some(dress(Arc::clone(&stage))), seed_users: true };
+    let overrides =
+        Overrides { clock: Some(clock), dress: Some(dress(Arc::clone(&stage))), seed_users: true, accept_loss: false };
     let app = App::start(config.clone(), overrides).await?;
     stage.open(product(&app, &config)?);
     people::complete(&app.services.users, &stage.catchers).await;

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::config::{Config, Environment};
@@ -33,6 +33,11 @@ pub const SEED_USERS: [(Uuid, &str, &str); 3] = [
     (Uuid::from_u128(0x550e_8400_e29b_41d4_a716_4466_5544_0002), "user2", "user2@example.com"),
 ];
 
+/// The store gave up (`EX_SOFTWARE` of sysexits.h): a supervisor may try again, but somebody should look at the disk.
+const EXIT_STORE: u8 = 70;
+/// How long requests in flight may take to hear that there is no store any more.
+const WITHOUT_STORE: Duration = Duration::from_secs(2);
+
 /// The password of the users of the seed, which exist in development only.
 pub const SEED_PASSWORD: &str = "password";
 
@@ -45,6 +50,8 @@ pub struct Overrides {
     pub dress: Option<Box<dyn FnOnce(Router) -> Router + Send>>,
     /// Whether the users of the seed are created if they are absent.
     pub seed_users: bool,
+    /// Whether a store is opened that has lost commits that were acknowledged.
+    pub accept_loss: bool,
 }
 
 /// The running product. Ends with [`App::stop`].
@@ -83,7 +90,7 @@ impl App {
         let listener = listen(&config).await?;
         let addr = listener.local_addr().context("the listening socket has no address")?;
         let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
-        let parts = wiring::assemble(&config, clock).await?;
+        let parts = wiring::assemble(&config, clock, overrides.accept_loss).await?;
         if overrides.seed_users {
             create_seed_users(parts.services.catalog.as_ref(), parts.services.clock.now()).await?;
         }
@@ -138,6 +145,11 @@ impl App {
         format!("http://{reachable}")
     }
 
+    /// Waits until the store has given up because the disk failed, and says why. Never ends otherwise.
+    pub async fn store_given_up(&self) -> String {
+        self.store.given_up().await
+    }
+
     /// Ends it: not ready any more, no new connections, no new attempts; what has begun is finished within the time
     /// given, the rest is handed back to the store; then the store is closed.
     pub async fn stop(self) -> anyhow::Result<Stopped> {
@@ -155,7 +167,9 @@ impl App {
 }
 
 /// `tidings serve`: checks, starts, serves until a signal, drains.
-pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+///
+/// With `accept_loss` it also opens a store that has lost commits that were acknowledged.
+pub async fn run(config: Config, accept_loss: bool) -> anyhow::Result<ExitCode> {
     let warnings = config.check_for_serving()?;
     let logs = telemetry::start_logs(&config)?;
     let mut signals = Signals::listen()?;
@@ -164,7 +178,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         warn!("{warning}");
     }
     warn_about_exposure(&config);
-    let app = App::start(config, Overrides::default()).await?;
+    let app = App::start(config, Overrides { accept_loss, ..Overrides::default() }).await?;
     let url = app.url();
     info!(url, "Ready at {url}: POST /api/notifications, documentation at {url}/docs");
     let code = stop_on_signal(app, &mut signals).await;
@@ -178,7 +192,10 @@ pub async fn run_until_signal(app: App) -> anyhow::Result<ExitCode> {
 }
 
 async fn stop_on_signal(app: App, signals: &mut Signals) -> anyhow::Result<ExitCode> {
-    let name = signals.next().await.name();
+    let name = tokio::select! {
+        signal = signals.next() => signal.name(),
+        why = app.store_given_up() => return Ok(end_without_store(app, &why).await),
+    };
     info!("Stopping on {name}: finishing what has begun, a second signal stops at once");
     tokio::select! {
         stopped = app.stop() => {
@@ -188,6 +205,20 @@ async fn stop_on_signal(app: App, signals: &mut Signals) -> anyhow::Result<ExitC
         }
         second = signals.next() => end_at_once(second),
     }
+}
+
+/// Ends after the disk has failed. What is in flight at a provider may finish; it cannot be recorded, and is tried again
+/// after the next start.
+async fn end_without_store(app: App, why: &str) -> ExitCode {
+    error!(
+        "Stopping because {why}. What was acknowledged and reached the disk is safe. Look at the system's log for errors of \
+         the disk, and mend or replace it; then start again, or restore a backup"
+    );
+    // Nothing can be settled any more, so there is nothing to wait long for.
+    if tokio::time::timeout(WITHOUT_STORE, app.stop()).await.is_err() {
+        warn!("Requests in flight were cut off");
+    }
+    ExitCode::from(EXIT_STORE)
 }
 
 #[expect(clippy::exit, reason = "a second signal means at once; the store survives that as it survives a crash")]

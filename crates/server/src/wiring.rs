@@ -25,6 +25,8 @@ use crate::config::{self, Config, WEBHOOK_SECRET_FILE, kept, prepare_data_dir};
 
 /// How often retention goes through the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(15);
+/// Space put aside for finishing work on a full disk.
+const RESERVE: u64 = 64 << 20;
 /// Batches may be this large, whatever the limit of a single request is.
 const BATCH_BODY: usize = 8 * 1024 * 1024;
 
@@ -42,6 +44,11 @@ pub(crate) struct Parts {
 pub(crate) struct Store(SqliteStore);
 
 impl Store {
+    /// Waits until the store has given up because the disk failed, and says why. Never ends otherwise.
+    pub(crate) async fn given_up(&self) -> String {
+        self.0.given_up().await
+    }
+
     /// Writes what is waiting and lets go of the data directory.
     pub(crate) async fn close(&self) {
         self.0.close().await;
@@ -49,8 +56,8 @@ impl Store {
 }
 
 /// Opens the store, makes the channels, and puts the services together.
-pub(crate) async fn assemble(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Parts> {
-    let store = open_store(config).await?;
+pub(crate) async fn assemble(config: &Config, clock: Arc<dyn Clock>, accept_loss: bool) -> anyhow::Result<Parts> {
+    let store = open_store(config, accept_loss).await?;
     let channels = make_channels(config)?;
     let ids = Arc::new(MonotonicIds::after(store.last_id()));
     let shared = Arc::new(store.clone());
@@ -70,10 +77,12 @@ pub(crate) async fn assemble(config: &Config, clock: Arc<dyn Clock>) -> anyhow::
     Ok(Parts { store: Store(store), ports, services })
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
+async fn open_store(config: &Config, accept_loss: bool) -> anyhow::Result<SqliteStore> {
     let options = Options {
         data_dir: config.data.clone(),
         min_free_bytes: config.min_free_disk,
+        reserve_bytes: RESERVE,
+        accept_loss,
         policies: config.policies.clone(),
     };
     let opened = tokio::task::spawn_blocking(move || {

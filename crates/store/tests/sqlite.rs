@@ -12,7 +12,7 @@ use tidings_core::ports::intake::{Acceptance, Submission};
 use tidings_core::ports::jobs::{Claim, Job, LostBy, Settled, Settlement};
 use tidings_core::ports::streams::InboxRange;
 use tidings_core::ports::{History, Intake, Jobs, Streams, Upkeep};
-use tidings_core::retry::{Policies, Policy};
+use tidings_core::retry::Policy;
 use tidings_core::time::Timestamp;
 use tidings_store::{OpenError, Options, SqliteStore, sqlite};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const USER: UserId = UserId(Uuid::from_u128(7));
 
 fn open(dir: &std::path::Path) -> Result<SqliteStore, OpenError> {
-    SqliteStore::open(Options { data_dir: dir.to_owned(), min_free_bytes: 0, policies: Policies::default() })
+    SqliteStore::open(Options::plain(dir))
 }
 
 fn boot(number: u128) -> BootId {
@@ -210,7 +210,7 @@ async fn a_full_disk_refuses_new_notifications_and_finishes_old_ones() {
     store.close().await;
     drop(store);
 
-    let options = Options { data_dir: dir.path().to_owned(), min_free_bytes: u64::MAX, policies: Policies::default() };
+    let options = Options { min_free_bytes: u64::MAX, ..Options::plain(dir.path()) };
     let store = SqliteStore::open(options).unwrap();
     let refused = store.accept(vec![Submission { notification: notification(ids.next(NOW)), idempotency: None }]).await;
     assert!(matches!(refused, Err(tidings_core::error::StoreError::Full)), "{refused:?}");

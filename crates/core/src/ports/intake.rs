@@ -1,5 +1,7 @@
 //! Taking notifications in.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::error::StoreError;
@@ -39,6 +41,11 @@ pub trait Intake: Send + Sync {
     ///   `expires_at` is at or before the notification's `accepted_at` counts as absent.
     /// - Concurrent calls with one key MUST yield one `Accepted`.
     async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Acceptance>, StoreError>;
+
+    /// How long a batch that came now would wait for its turn, about: zero while the store keeps up.
+    fn accept_wait(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// What `accept` would answer to a key already used, without storing anything; `None` if the key is new. The
     /// present is the time at which keys are judged expired.

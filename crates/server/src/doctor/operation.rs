@@ -166,7 +166,7 @@ async fn ask_store(scene: &Scene<'_>) -> Option<Operation> {
     if version != Ok(Some(SCHEMA_VERSION)) {
         return None;
     }
-    let parts = wiring::assemble(&bare(scene.config)?, Arc::new(SystemClock::default())).await.ok()?;
+    let parts = wiring::assemble(&bare(scene.config)?, Arc::new(SystemClock::default()), false).await.ok()?;
     let stats = parts.ports.upkeep.stats().await.ok();
     parts.store.close().await;
     let stats = stats?;

@@ -77,7 +77,7 @@ async fn a_fresh_installation_has_nothing_to_repair() {
 async fn who_holds_the_directory_is_told() {
     let patient = Patient::new();
     assert_eq!(patient.finding("lock").await.verdict, Verdict::Ok);
-    let parts = wiring::assemble(&patient.config(), Arc::new(SystemClock::default())).await.unwrap();
+    let parts = wiring::assemble(&patient.config(), Arc::new(SystemClock::default()), false).await.unwrap();
     let finding = patient.finding("lock").await;
     assert_eq!(finding.verdict, Verdict::Warn);
     assert!(finding.found.contains(&format!("process {}", std::process::id())), "{finding:?}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
+use super::identity::mark_backup;
 use super::open::{DATABASE, connect_reader};
 
 /// Pages copied at a time: small enough that the writer of a busy store is never held up.
@@ -88,6 +89,7 @@ fn copy(source: &Path, target: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
     drop(backup);
     // The copy stands alone: no log beside it, and every leased job is for the next boot to take up.
     to.execute_batch("PRAGMA journal_mode = DELETE;")?;
+    mark_backup(&to)?;
     let verdict: String = to.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         return Err(BackupError::Database(rusqlite::Error::InvalidParameterName(format!(

@@ -1,5 +1,7 @@
 //! Taking notifications in.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tidings_core::error::StoreError;
 use tidings_core::idempotency::Idempotency;
@@ -17,6 +19,10 @@ impl Intake for SqliteStore {
     async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Acceptance>, StoreError> {
         let weight = batch.len();
         self.inner.writer.try_write(weight, move |tx| accept(tx, &batch)).await
+    }
+
+    fn accept_wait(&self) -> Duration {
+        self.inner.writer.wait()
     }
 
     async fn replay(&self, key: &Idempotency, now: Timestamp) -> Result<Option<Acceptance>, StoreError> {

@@ -9,12 +9,18 @@ use rusqlite::{Connection, OpenFlags};
 use tidings_core::error::StoreError;
 use tidings_core::id::MessageId;
 use tidings_core::retry::Policies;
+use uuid::Uuid;
 
+use super::disk::Disk;
+use super::examine;
+use super::identity::Identity;
+use super::keeper::{Keeper, Shared};
 use super::lanes::Lanes;
 use super::migrations::{self, Migrated, SCHEMA_VERSION};
 use super::readers::Readers;
+use super::seal::{Mark, Seal};
 use super::users::UserCache;
-use super::writer::{Disk, Memory, Mirrors, Writer};
+use super::writer::{Desk, Memory, Mirrors, Writer};
 
 /// The file of the database in the data directory.
 pub(crate) const DATABASE: &str = "tidings.db";
@@ -31,8 +37,25 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Notifications are refused when the disk has fewer free bytes than this, so that what was accepted can still be finished.
     pub min_free_bytes: u64,
+    /// Space put aside for finishing work on a full disk, in bytes; on a small disk less is taken. 0 takes none.
+    pub reserve_bytes: u64,
+    /// Whether a store is opened that has lost commits that were acknowledged.
+    pub accept_loss: bool,
     /// The retry policies, for decisions that the store asks the domain for (cancelling, expiring).
     pub policies: Policies,
+}
+
+impl Options {
+    /// A store in this directory that refuses nothing and reserves nothing, for tests and short lives.
+    pub fn plain(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            min_free_bytes: 0,
+            reserve_bytes: 0,
+            accept_loss: false,
+            policies: Policies::default(),
+        }
+    }
 }
 
 /// Why a store was not opened.
@@ -66,6 +89,27 @@ pub enum OpenError {
         "the store in {0} is damaged: {1}; nothing was changed. Restore a backup, or run `tidings doctor` for details"
     )]
     Damaged(PathBuf, String),
+    /// The database is behind its seal.
+    #[error(
+        "the store in {path} has lost its latest commits: {} of {sealed} transactions that were durable are missing, so the disk \
+         or somebody changed its files (a log that was cut off or deleted, an old copy put in place). Nothing was changed. Restore a backup made with \
+         `tidings backup`, or go on without what is missing: `tidings serve --accept-loss`",
+        sealed - found
+    )]
+    Lost {
+        /// The directory.
+        path: PathBuf,
+        /// Transactions that were durable.
+        sealed: u64,
+        /// Transactions that the database has.
+        found: u64,
+    },
+    /// The database is not the one that was in this directory.
+    #[error(
+        "the database in {0} is not the one that was used there: its seal belongs to another. Nothing was changed. Put the right \
+         one back, restore a backup made with `tidings backup`, or go on with this one: `tidings serve --accept-loss`"
+    )]
+    Foreign(PathBuf),
     /// SQLite itself is too old.
     #[error("SQLite {0} has a bug that can corrupt the store; 3.51.3 or newer is needed")]
     OldSqlite(&'static str),
@@ -108,23 +152,47 @@ impl SqliteStore {
         }
         let data_dir = options.data_dir;
         let lock = lock(&data_dir)?;
+        let unusable = |source| OpenError::Directory { path: data_dir.clone(), source };
         let database = |source| sorted(&data_dir, source);
+        let examined = examine::before_use(&data_dir, options.accept_loss)?;
         let mut connection = connect_writer(&data_dir).map_err(database)?;
         refuse_newer(&connection).map_err(database)??;
         migrations::run(&mut connection).map_err(database)?;
-        let lanes = Lanes::load(&connection).map_err(database)?;
+        let identity = examined.identity(Uuid::new_v4);
+        put_identity(&mut connection, identity).map_err(database)?;
+        let mut seal = Seal::open(&data_dir).map_err(unusable)?;
+        seal.write(&Mark { epoch: identity.epoch, commits: identity.commits, is_clean: false }).map_err(unusable)?;
+
+        let lanes = Arc::new(parking_lot::Mutex::new(Lanes::load(&connection).map_err(database)?));
         let memory = Memory::load(&connection).map_err(database)?;
         let last_id = last_id(&connection).map_err(database)?;
-        let lanes = Arc::new(parking_lot::Mutex::new(lanes));
-        let readers = Readers::new(data_dir.join(DATABASE), READERS);
-        let urgent_readers = Readers::new(data_dir.join(DATABASE), URGENT_READERS);
         let users = Arc::new(UserCache::default());
         let mirrors = Mirrors { lanes: Arc::clone(&lanes), users: Arc::clone(&users) };
-        let disk = Disk::new(data_dir.clone(), options.min_free_bytes);
-        let writer = Writer::start(connection, memory, mirrors, disk, lock).map_err(OpenError::Thread)?;
-        let policies = options.policies;
-        let inner = Inner { writer, readers, urgent_readers, lanes, users, policies, data_dir, last_id };
+        let disk = Disk::new(data_dir.clone(), options.min_free_bytes, options.reserve_bytes);
+        let shared = Arc::new(Shared::new(data_dir.clone(), disk, identity.epoch, identity.commits));
+        let keeper = Keeper::start(Arc::clone(&shared), seal).map_err(OpenError::Thread)?;
+        keeper.watch(&mut connection).map_err(database)?;
+        if examined.needs_check_later() {
+            examine::check_later(&shared);
+        }
+        let writer = Writer::start(Desk { connection, memory, mirrors, keeper }, lock).map_err(OpenError::Thread)?;
+        let inner = Inner {
+            writer,
+            readers: Readers::new(data_dir.join(DATABASE), READERS),
+            urgent_readers: Readers::new(data_dir.join(DATABASE), URGENT_READERS),
+            lanes,
+            users,
+            policies: options.policies,
+            data_dir,
+            last_id,
+        };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Waits until the store has given up, because the disk failed and cannot be trusted any more, and says why. The process
+    /// has to end then. Never ends otherwise.
+    pub async fn given_up(&self) -> String {
+        self.inner.writer.given_up().await
     }
 
     /// The greatest id stored when the store was opened: ids have to continue after it.
@@ -170,7 +238,7 @@ pub(crate) fn connect_writer(data_dir: &Path) -> rusqlite::Result<Connection> {
          PRAGMA synchronous = FULL;
          PRAGMA fullfsync = 1;
          PRAGMA checkpoint_fullfsync = 1;
-         PRAGMA wal_autocheckpoint = 20000;
+         PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -65536;
          PRAGMA temp_store = MEMORY;
@@ -256,6 +324,13 @@ fn create_private(data_dir: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
 }
 
+/// Says who this database is from now on, durably.
+fn put_identity(connection: &mut Connection, identity: Identity) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    identity.write(&transaction)?;
+    transaction.commit()
+}
+
 fn refuse_newer(connection: &Connection) -> rusqlite::Result<Result<(), OpenError>> {
     let found = migrations::version(connection)?;
     Ok(if found > SCHEMA_VERSION { Err(OpenError::Newer { found }) } else { Ok(()) })
@@ -266,7 +341,7 @@ fn last_id(connection: &Connection) -> rusqlite::Result<Option<MessageId>> {
     Ok(last.and_then(MessageId::from_integer))
 }
 
-fn sorted(data_dir: &Path, source: rusqlite::Error) -> OpenError {
+pub(crate) fn sorted(data_dir: &Path, source: rusqlite::Error) -> OpenError {
     let path = data_dir.to_owned();
     match super::error::sort(&source) {
         StoreError::Inconsistent(why) => OpenError::Damaged(path, why),
