@@ -1,10 +1,14 @@
 //! Instants and the clock that gives them.
 
+mod course;
+mod system;
+
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use system::{SystemClock, WallClock};
 
 /// Milliseconds since the Unix epoch, UTC. Written as RFC 3339 with three decimals (`2024-01-21T12:00:00.000Z`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,33 +97,11 @@ impl<'de> Deserialize<'de> for Timestamp {
 pub trait Clock: Send + Sync {
     /// The present instant.
     fn now(&self) -> Timestamp;
-}
 
-/// The wall clock of the machine, optionally shifted forward (`tidings dev` lets its user do that).
-#[derive(Debug, Default)]
-pub struct SystemClock {
-    shift_millis: AtomicI64,
-}
-
-impl SystemClock {
-    /// Moves the present forward for good.
-    pub fn advance(&self, by: Duration) {
-        let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.shift_millis.fetch_add(millis, Ordering::Relaxed);
-    }
-
-    /// How far the present has been moved forward.
-    pub fn shift(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.shift_millis.load(Ordering::Relaxed)).unwrap_or(0))
-    }
-}
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-        let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let millis = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
-        Timestamp(millis.saturating_add(self.shift_millis.load(Ordering::Relaxed)))
+    /// The present on a scale that nobody can set: for pauses and time windows within this process. Instants of this scale
+    /// compare with each other only.
+    fn steady(&self) -> Timestamp {
+        self.now()
     }
 }
 

@@ -108,4 +108,9 @@ impl Shared {
     pub(crate) fn now(&self) -> Timestamp {
         self.ports.clock.now()
     }
+
+    /// The present for pauses and windows, which nobody can set.
+    pub(crate) fn steady(&self) -> Timestamp {
+        self.ports.clock.steady()
+    }
 }

@@ -53,7 +53,7 @@ struct Queue {
 pub(crate) struct Survey {
     /// Queues in which nothing may start now. Their lanes are in the way of others.
     pub(crate) without_room: usize,
-    /// When the next open breaker lets a probe pass.
+    /// When the next open breaker lets a probe pass, on the steady scale.
     pub(crate) reopens_at: Option<Timestamp>,
 }
 
@@ -159,7 +159,7 @@ impl Destinations {
     }
 
     fn judge(&self, key: &QueueKey, healthy: bool) {
-        let now = self.shared.now();
+        let now = self.shared.steady();
         let mut state = self.state.lock();
         let Some(queue) = state.queues.get_mut(key) else {
             return;
@@ -195,7 +195,7 @@ impl Destinations {
     }
 
     fn leave(&self, key: &QueueKey, judged: bool) {
-        let now = self.shared.now();
+        let now = self.shared.steady();
         {
             let mut state = self.state.lock();
             state.in_flight = state.in_flight.saturating_sub(1);

@@ -64,8 +64,8 @@ struct Turns {
 enum Look {
     /// Something was claimed; there may be more.
     Claimed,
-    /// Nothing can start before this instant, as far as is known.
-    Nothing { until: Option<Timestamp> },
+    /// Nothing can start for so long, as far as is known.
+    Nothing { nap: Option<Duration> },
 }
 
 /// What is to be claimed.
@@ -82,9 +82,9 @@ impl Dispatcher {
         while !self.shared.stop.is_cancelled() {
             match self.look(&mut turns).await {
                 Ok(Look::Claimed) => backoff.reset(),
-                Ok(Look::Nothing { until }) => {
+                Ok(Look::Nothing { nap }) => {
                     backoff.reset();
-                    self.wait(until).await;
+                    self.wait(nap).await;
                 }
                 Err(error) => {
                     warn!("The store does not hand out work: {error}");
@@ -96,20 +96,22 @@ impl Dispatcher {
 
     async fn look(&self, turns: &mut Turns) -> Result<Look, StoreError> {
         let now = self.shared.now();
-        let survey = self.destinations.survey(now);
+        let survey = self.destinations.survey(self.shared.steady());
         // Lanes without room would hide others that have been due for less long.
         let limit = LANES + LANES_PER_QUEUE * survey.without_room;
         let ready = self.shared.ports.jobs.ready(now, limit, DEPTH).await?;
-        let plan = self.plan(ready.lanes, turns, now);
+        let plan = self.plan(ready.lanes, turns);
         let claimed = self.claim(plan, now).await?;
         if claimed > 0 {
             return Ok(Look::Claimed);
         }
-        let until = [ready.next_due, survey.reopens_at].into_iter().flatten().min();
-        Ok(Look::Nothing { until })
+        let due_in = ready.next_due.map(|due| due.since(self.shared.now()));
+        let reopens_in = survey.reopens_at.map(|reopens| reopens.since(self.shared.steady()));
+        Ok(Look::Nothing { nap: [due_in, reopens_in].into_iter().flatten().min() })
     }
 
-    fn plan(&self, lanes: Vec<(Lane, usize)>, turns: &mut Turns, now: Timestamp) -> Plan {
+    fn plan(&self, lanes: Vec<(Lane, usize)>, turns: &mut Turns) -> Plan {
+        let now = self.shared.steady();
         let (mut remote, mut inbox) = (Vec::new(), Vec::new());
         for (lane, due) in lanes {
             match self.reach(&lane.queue.destination) {
@@ -181,7 +183,7 @@ impl Dispatcher {
         ends: Instant,
         ahead: Option<OwnedSemaphorePermit>,
     ) -> Result<(), StoreError> {
-        let now = self.shared.now();
+        let now = self.shared.steady();
         let mut inbox = Vec::new();
         for job in jobs {
             let reach = self.reach(&job.notification.destination);
@@ -199,8 +201,8 @@ impl Dispatcher {
     }
 
     /// Waits for a reason to look again.
-    async fn wait(&self, until: Option<Timestamp>) {
-        let nap = until.map_or(LONGEST_NAP, |until| until.since(self.shared.now()));
+    async fn wait(&self, nap: Option<Duration>) {
+        let nap = nap.unwrap_or(LONGEST_NAP);
         tokio::select! {
             () = self.shared.stop.cancelled() => {}
             () = self.shared.bell.notified() => {}

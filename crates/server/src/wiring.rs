@@ -15,7 +15,7 @@ use tidings_core::services::follow::Follower;
 use tidings_core::services::redrive::Reviewer;
 use tidings_core::services::submit::Submitter;
 use tidings_core::services::users::Users;
-use tidings_core::time::{Clock, SystemClock};
+use tidings_core::time::{Clock, WallClock};
 use tidings_engine::{Ports, alerts};
 use tidings_store::sqlite::{self, Migrated, backup};
 use tidings_store::{Options, SqliteStore};
@@ -156,7 +156,7 @@ fn services(config: &Config, ports: &Ports, store: &Arc<SqliteStore>) -> anyhow:
         streams: store.clone(),
         upkeep: ports.upkeep.clone(),
         clock: ports.clock.clone(),
-        token_clock: Arc::new(SystemClock::default()),
+        token_clock: Arc::new(WallClock),
         keys: Arc::new(token::Keys::new(secret.expose().as_bytes(), config.auth.require_expiry)),
     })
 }

@@ -10,7 +10,7 @@ use tidings_core::id::{IdGen, MonotonicIds, TenantId};
 use tidings_core::notification::{Content, Destination, NewNotification, Priority, TraceContext};
 use tidings_core::ports::Sender;
 use tidings_core::ports::sender::{Dispatch, Report};
-use tidings_core::time::{Clock, SystemClock, Timestamp};
+use tidings_core::time::{Clock, Timestamp, WallClock};
 use tidings_core::user::Contacts;
 
 /// The time limit of everything: short, because some providers here never answer.
@@ -100,5 +100,5 @@ impl World {
 }
 
 fn now() -> Timestamp {
-    SystemClock::default().now()
+    WallClock.now()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tidings_api::token::{Claims, Keys, SCOPE_ADMIN};
-use tidings_core::time::{Clock, SystemClock};
+use tidings_core::time::{Clock, WallClock};
 use uuid::Uuid;
 
 use crate::cli::output;
@@ -69,7 +69,7 @@ pub(crate) fn own(config: &Config) -> anyhow::Result<String> {
 }
 
 fn times(ttl: Duration) -> Claims {
-    let now = SystemClock::default().now();
+    let now = WallClock.now();
     Claims { iat: Some(now.as_seconds()), exp: Some((now + ttl).as_seconds()), ..Claims::default() }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidings_core::time::{Clock as _, SystemClock, Timestamp};
+use tidings_core::time::{Clock as _, Timestamp, WallClock};
 use tokio::time::timeout;
 
 use crate::bench::client::{Connection, Request};
@@ -71,7 +71,7 @@ impl<'a> Scene<'a> {
     pub(crate) async fn look(config: &'a Config) -> Self {
         let address = reachable(SocketAddr::new(config.server.bind, config.server.port));
         let port = look_at_port(config, address).await;
-        Self { config, now: SystemClock::default().now(), holder: holder(&config.data), address, port }
+        Self { config, now: WallClock.now(), holder: holder(&config.data), address, port }
     }
 
     /// Asks the running server. `None` when there is none, or it does not answer.

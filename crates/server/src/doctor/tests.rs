@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidings_api::token::{Claims, Keys};
 use tidings_catcher::{HttpCatcher, SmtpCatcher};
-use tidings_core::time::{Clock as _, SystemClock};
+use tidings_core::time::{Clock as _, SystemClock, WallClock};
 
 use super::*;
 use crate::config::Sources;
@@ -58,7 +58,7 @@ impl Patient {
     }
 
     fn explain(&self, token: &str) -> Finding {
-        secrets::token(&self.config(), token, SystemClock::default().now())
+        secrets::token(&self.config(), token, WallClock.now())
     }
 }
 
@@ -152,7 +152,7 @@ async fn a_token_secret_is_judged_by_the_profile() {
 #[test]
 fn a_token_is_explained() {
     let patient = Patient::new();
-    let now = SystemClock::default().now();
+    let now = WallClock.now();
     let sign = |secret: &str, claims: Claims| Keys::new(secret.as_bytes(), false).issue(&claims).unwrap();
     let named = Claims { username: Some("ada".to_owned()), ..Claims::default() };
     let good = patient.explain(&sign(SECRET, named.clone()));

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
-use tidings_core::time::{Clock, SystemClock, Timestamp};
+use tidings_core::time::{Clock, Timestamp, WallClock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, span};
 use tracing_subscriber::Layer;
@@ -21,12 +21,12 @@ const OWN_KEYS: [&str; 5] = ["timestamp", "level", MESSAGE, "service", "target"]
 pub(crate) struct JsonLines<W> {
     writer: W,
     /// Logs are read beside those of other programs: they tell the time of the machine, also where `dev` moved ours.
-    clock: SystemClock,
+    clock: WallClock,
 }
 
 impl<W> JsonLines<W> {
     pub(crate) fn new(writer: W) -> Self {
-        Self { writer, clock: SystemClock::default() }
+        Self { writer, clock: WallClock }
     }
 }
 
