@@ -6,11 +6,11 @@ use tidings_core::delivery::{Event, State, Verdict, step};
 use tidings_core::fairness::{Lane, QueueKey};
 use tidings_core::id::{BootId, IdGen, MessageId, MonotonicIds, TenantId, UserId};
 use tidings_core::idempotency::{Fingerprint, Idempotency};
-use tidings_core::journal::Attempt;
+use tidings_core::journal::{Attempt, Event as JournalEvent};
 use tidings_core::notification::{Content, Destination, NewNotification, Priority, TraceContext};
 use tidings_core::ports::intake::{Acceptance, Submission};
 use tidings_core::ports::jobs::{Claim, Job, LostBy, Settled, Settlement};
-use tidings_core::ports::streams::InboxRange;
+use tidings_core::ports::streams::{InboxHead, InboxRange, Receipt, ReceiptFor};
 use tidings_core::ports::{History, Intake, Jobs, Streams, Upkeep};
 use tidings_core::retry::Policy;
 use tidings_core::time::Timestamp;
@@ -277,4 +277,25 @@ async fn a_backup_taken_while_writing_is_whole() {
     assert!((500..=1500).contains(&stored) && stored % 20 == 0, "{stored}");
     let again = sqlite::backup::run(dir.path(), &target, &mut |_, _| {});
     assert!(again.unwrap_err().to_string().contains("exists already"));
+}
+
+#[tokio::test]
+async fn a_receipt_for_a_long_inbox_goes_in_steps_and_marks_all_of_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let ids = MonotonicIds::default();
+    accept(&store, &ids, 2_500).await;
+    let jobs = claim(&store, boot(1), 2_500).await;
+    store.settle(jobs.iter().map(delivered).collect()).await.unwrap();
+    let mark = |receipt, to| store.acknowledge(TenantId::DEFAULT, USER, receipt, ReceiptFor::UpTo(to), NOW);
+
+    assert_eq!(mark(Receipt::Delivered, 2_500).await.unwrap(), InboxHead { last: 2_500, unread: 2_500 });
+    assert_eq!(mark(Receipt::Read, 2_400).await.unwrap(), InboxHead { last: 2_500, unread: 100 });
+    assert_eq!(mark(Receipt::Read, 10).await.unwrap(), InboxHead { last: 2_500, unread: 100 });
+    assert_eq!(mark(Receipt::Read, u64::MAX).await.unwrap(), InboxHead { last: 2_500, unread: 0 });
+
+    let page = store.read_inbox(TenantId::DEFAULT, USER, InboxRange::After(0), 5_000).await.unwrap();
+    assert!(page.entries.iter().all(|entry| entry.read_at.is_some() && entry.delivered_at.is_some()));
+    let record = store.record(TenantId::DEFAULT, page.entries[0].id).await.unwrap().unwrap();
+    assert_eq!(record.journal.iter().filter(|entry| entry.event == JournalEvent::Read).count(), 1);
 }

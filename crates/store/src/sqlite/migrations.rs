@@ -3,10 +3,13 @@
 use rusqlite::Connection;
 
 /// The steps, oldest first. A step that has been released never changes.
-const STEPS: &[&str] = &[include_str!("../../migrations/sqlite/001_spine.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../../migrations/sqlite/001_spine.sql"),
+    include_str!("../../migrations/sqlite/002_receipt_floors.sql"),
+];
 
 /// The schema version that this program works with.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 const _: () = assert!(STEPS.len() == SCHEMA_VERSION as usize, "one step per version");
 
 /// What migrating did.

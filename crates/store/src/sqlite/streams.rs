@@ -14,6 +14,9 @@ use super::open::SqliteStore;
 use super::rows;
 use super::writer::Tx;
 
+/// How many entries one transaction acknowledges.
+const STEP: u16 = 1_000;
+
 #[async_trait]
 impl Streams for SqliteStore {
     async fn read_inbox(
@@ -34,7 +37,13 @@ impl Streams for SqliteStore {
         of: ReceiptFor,
         now: Timestamp,
     ) -> Result<InboxHead, StoreError> {
-        self.inner.writer.write(1, move |tx| Ok(acknowledge(tx, (tenant, user), receipt, &of, now)?)).await
+        loop {
+            let of = of.clone();
+            let step = move |tx: &mut Tx<'_>| Ok(acknowledge(tx, (tenant, user), receipt, &of, now)?);
+            if let Step::Done(head) = self.inner.writer.write(usize::from(STEP / 4), step).await? {
+                return Ok(head);
+            }
+        }
     }
 }
 
@@ -99,7 +108,7 @@ fn read(
          WHERE e.stream_id = ?1 AND {sql} LIMIT ?3"
     );
     let mut select = transaction.prepare_cached(&sql)?;
-    let from = i64::try_from(from).unwrap_or(i64::MAX);
+    let from = integer(from);
     let entries = select.query_map(params![stream, from, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
         Ok(InboxEntry {
             number: row.get(0)?,
@@ -115,48 +124,110 @@ fn read(
     Ok(InboxPage { entries, head })
 }
 
+/// How far a receipt has come.
+enum Step {
+    Done(InboxHead),
+    /// There are more entries than one transaction may hold up others for.
+    More,
+}
+
+/// Up to which number everything in a stream has been acknowledged.
+#[derive(Clone, Copy)]
+struct Floors {
+    delivered: i64,
+    read: i64,
+}
+
+impl Floors {
+    fn of(&self, receipt: Receipt) -> i64 {
+        match receipt {
+            Receipt::Delivered => self.delivered,
+            Receipt::Read => self.read,
+        }
+    }
+}
+
 fn acknowledge(
     tx: &Tx<'_>,
     (tenant, user): (TenantId, UserId),
     receipt: Receipt,
     of: &ReceiptFor,
     now: Timestamp,
-) -> rusqlite::Result<InboxHead> {
-    let Some((stream, _)) = find(tx.connection, tenant, user)? else {
-        return Ok(InboxHead::default());
+) -> rusqlite::Result<Step> {
+    let Some((stream, head)) = find(tx.connection, tenant, user)? else {
+        return Ok(Step::Done(InboxHead::default()));
     };
-    let mut delivered = tx.connection.prepare_cached(
-        "UPDATE entries SET delivered_at = ?3 WHERE stream_id = ?1 AND number BETWEEN ?2 AND ?4 AND delivered_at IS NULL",
-    )?;
-    let mut read = tx.connection.prepare_cached(
-        "UPDATE entries SET read_at = ?3 WHERE stream_id = ?1 AND number BETWEEN ?2 AND ?4 AND read_at IS NULL RETURNING notification_id",
-    )?;
-    let mut first_reads: Vec<i64> = Vec::new();
-    for (from, to) in ranges(of) {
-        let bound = params![stream, from, now.as_millis(), to];
-        delivered.execute(bound)?;
-        if receipt == Receipt::Read {
-            let ids = read.query_map(bound, |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
-            first_reads.extend(ids);
+    let mut read_entries = 0;
+    let mut is_done = true;
+    match of {
+        ReceiptFor::Numbers(numbers) => {
+            for number in numbers {
+                let number = integer(*number);
+                read_entries += acknowledge_range(tx, stream, receipt, (number, number), now)?;
+            }
         }
-    }
-    let count = i64::try_from(first_reads.len()).unwrap_or(i64::MAX);
-    for id in first_reads {
-        tx.connection
-            .prepare_cached("UPDATE notifications SET read_at = ?2 WHERE id = ?1")?
-            .execute(params![id, now.as_millis()])?;
-        rows::append_entry(tx.connection, id, &Entry::new(now, Event::Read))?;
+        ReceiptFor::UpTo(number) => {
+            let floors = floors(tx.connection, stream)?;
+            let to = integer(*number).min(integer(head.last));
+            let step = to.min(floors.of(receipt).saturating_add(i64::from(STEP)));
+            is_done = step >= to;
+            read_entries = acknowledge_range(tx, stream, receipt, (floors.of(receipt) + 1, step), now)?;
+            raise_floors(tx.connection, stream, receipt, step)?;
+        }
     }
     let mut update = tx
         .connection
         .prepare_cached("UPDATE streams SET unread = max(unread - ?2, 0) WHERE id = ?1 RETURNING last, unread")?;
-    update.query_row(params![stream, count], |row| Ok(InboxHead { last: row.get(0)?, unread: row.get(1)? }))
+    let head = update
+        .query_row(params![stream, read_entries], |row| Ok(InboxHead { last: row.get(0)?, unread: row.get(1)? }))?;
+    Ok(if is_done { Step::Done(head) } else { Step::More })
 }
 
-fn ranges(of: &ReceiptFor) -> Vec<(i64, i64)> {
-    let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    match of {
-        ReceiptFor::UpTo(number) => vec![(1, integer(*number))],
-        ReceiptFor::Numbers(numbers) => numbers.iter().map(|number| (integer(*number), integer(*number))).collect(),
+/// Marks the entries from one number to another. Returns how many of them were not read before and are now.
+fn acknowledge_range(
+    tx: &Tx<'_>,
+    stream: i64,
+    receipt: Receipt,
+    (from, to): (i64, i64),
+    now: Timestamp,
+) -> rusqlite::Result<i64> {
+    let bound = params![stream, from, now.as_millis(), to];
+    let mut delivered = tx.connection.prepare_cached(
+        "UPDATE entries SET delivered_at = ?3 WHERE stream_id = ?1 AND number BETWEEN ?2 AND ?4 AND delivered_at IS NULL",
+    )?;
+    delivered.execute(bound)?;
+    if receipt == Receipt::Delivered {
+        return Ok(0);
     }
+    let mut read = tx.connection.prepare_cached(
+        "UPDATE entries SET read_at = ?3 WHERE stream_id = ?1 AND number BETWEEN ?2 AND ?4 AND read_at IS NULL RETURNING notification_id",
+    )?;
+    let first_reads = read.query_map(bound, |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    for id in &first_reads {
+        tx.connection
+            .prepare_cached("UPDATE notifications SET read_at = ?2 WHERE id = ?1")?
+            .execute(params![id, now.as_millis()])?;
+        rows::append_entry(tx.connection, *id, &Entry::new(now, Event::Read))?;
+    }
+    Ok(i64::try_from(first_reads.len()).unwrap_or(i64::MAX))
+}
+
+fn floors(connection: &Connection, stream: i64) -> rusqlite::Result<Floors> {
+    let mut select = connection.prepare_cached("SELECT delivered_to, read_to FROM streams WHERE id = ?1")?;
+    select.query_row(params![stream], |row| Ok(Floors { delivered: row.get(0)?, read: row.get(1)? }))
+}
+
+/// Notes that everything up to a number has been acknowledged. What is read is delivered too.
+fn raise_floors(connection: &Connection, stream: i64, receipt: Receipt, to: i64) -> rusqlite::Result<()> {
+    let sql = match receipt {
+        Receipt::Delivered => "UPDATE streams SET delivered_to = max(delivered_to, ?2) WHERE id = ?1",
+        Receipt::Read => {
+            "UPDATE streams SET delivered_to = max(delivered_to, ?2), read_to = max(read_to, ?2) WHERE id = ?1"
+        }
+    };
+    connection.prepare_cached(sql)?.execute(params![stream, to]).map(drop)
+}
+
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

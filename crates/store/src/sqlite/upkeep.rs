@@ -269,7 +269,14 @@ fn erase(
         return Ok(false);
     }
     if let Some((stream, _)) = streams::find(tx.connection, tenant, user)? {
-        tx.connection.prepare_cached("DELETE FROM entries WHERE stream_id = ?1")?.execute(params![stream])?;
+        let mut delete = tx.connection.prepare_cached(
+            "DELETE FROM entries WHERE stream_id = ?1 AND number <= (SELECT min(number) + ?2 FROM entries WHERE stream_id = ?1)",
+        )?;
+        delete.execute(params![stream, i64::try_from(batch).unwrap_or(i64::MAX)])?;
+        let mut rest = tx.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM entries WHERE stream_id = ?1)")?;
+        if rest.query_row(params![stream], |row| row.get(0))? {
+            return Ok(false);
+        }
         tx.connection.prepare_cached("DELETE FROM streams WHERE id = ?1")?.execute(params![stream])?;
     }
     tx.connection
