@@ -60,7 +60,9 @@ pub(crate) async fn submit_notification(
     let draft = draft::parse(&body)?;
     let (user, channel) = (draft.target_user, api.channel(&draft.channel));
     let submitter = &api.services.submitter;
+    tidings_faultpoints::point("api.before-intake");
     let receipt = submitter.submit(caller.tenant, &context, draft, key).await?;
+    tidings_faultpoints::point("api.after-intake");
     if let Some(channel) = channel.filter(|_| !receipt.replayed) {
         api.metrics.accepted(channel);
         let (id, correlation_id) = (receipt.id, &context.correlation_id);
@@ -102,7 +104,9 @@ pub(crate) async fn submit_batch(
     let channels: Vec<_> =
         drafts.iter().map(|draft| draft.as_ref().ok().and_then(|draft| api.channel(&draft.channel))).collect();
     let submitter = &api.services.submitter;
+    tidings_faultpoints::point("api.before-intake");
     let verdicts = submitter.submit_batch(caller.tenant, &context, drafts).await?;
+    tidings_faultpoints::point("api.after-intake");
     for (verdict, channel) in verdicts.iter().zip(channels) {
         match (verdict, channel) {
             (Ok(receipt), Some(channel)) if !receipt.replayed => {

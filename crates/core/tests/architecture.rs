@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 /// What each crate may depend on, tests aside. Everything points at `core`.
 const EDGES: &[(&str, &[&str])] = &[
     ("core", &[]),
-    ("store", &["core"]),
+    ("faultpoints", &[]),
+    ("store", &["core", "faultpoints"]),
     ("broker", &["core"]),
     ("channels", &["core"]),
-    ("engine", &["core"]),
-    ("api", &["core"]),
+    ("engine", &["core", "faultpoints"]),
+    ("api", &["core", "faultpoints"]),
     ("catcher", &[]),
     ("testkit", &["core", "catcher"]),
-    ("server", &["core", "store", "broker", "channels", "engine", "api", "catcher"]),
+    ("server", &["core", "faultpoints", "store", "broker", "channels", "engine", "api", "catcher"]),
 ];
 
 /// What the domain must not know: runtimes, HTTP, databases.

@@ -173,6 +173,9 @@ impl Dispatcher {
         let ends = Instant::now() + lease;
         let jobs = ports.jobs.claim(Claim { owner: ports.boot, now, lease, lanes: plan.lanes }).await?;
         let claimed = jobs.len();
+        if claimed > 0 {
+            tidings_faultpoints::point("engine.after-claim");
+        }
         self.hand_out(jobs, ends, plan.ahead).await?;
         Ok(claimed)
     }

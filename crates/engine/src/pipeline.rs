@@ -141,7 +141,14 @@ impl Pipeline {
         let beginning = self.begin();
         let dispatch =
             Dispatch { notification: &job.notification, contacts, attempt: job.delivery.attempts, now: beginning.at };
-        let (report, healthy) = match timeout(limit, caught(ports.sender.send(dispatch))).await {
+        let destination = job.notification.destination.as_str();
+        let send = async {
+            tidings_faultpoints::point_for("engine.before-send", destination);
+            ports.sender.send(dispatch).await
+        };
+        let sent = timeout(limit, caught(send)).await;
+        tidings_faultpoints::point_for("engine.after-send", destination);
+        let (report, healthy) = match sent {
             Ok(Ok(report)) => {
                 let healthy = report.verdict.is_healthy();
                 (report, Some(healthy))

@@ -48,6 +48,7 @@ impl Rescue {
         let mut taken_back = 0;
         loop {
             let lost = self.shared.ports.jobs.lost(by, STEP).await?;
+            tidings_faultpoints::point("engine.in-rescue");
             let is_last = lost.len() < STEP;
             let settled = self.settle(lost).await?;
             taken_back += settled;

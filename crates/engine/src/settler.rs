@@ -128,6 +128,7 @@ impl Settler {
             let settlements = items.iter().map(|item| item.settlement.clone()).collect();
             match self.shared.ports.jobs.settle(settlements).await {
                 Ok(answers) => {
+                    tidings_faultpoints::point("engine.after-settle");
                     self.note(&items, &answers);
                     return Ok(());
                 }

@@ -71,6 +71,7 @@ impl Upkeep {
         loop {
             let now = self.shared.now();
             let swept = self.shared.ports.upkeep.sweep(&self.shared.config.retention, from, now, STEP).await?;
+            tidings_faultpoints::point("engine.in-upkeep");
             deleted += swept.deleted;
             expired += swept.expired;
             from = swept.next;
@@ -122,7 +123,9 @@ impl Upkeep {
     }
 
     async fn erase_pending(&self) -> Result<(), StoreError> {
-        for (tenant, user) in self.shared.ports.upkeep.pending_erasures(ERASURES).await? {
+        let pending = self.shared.ports.upkeep.pending_erasures(ERASURES).await?;
+        tidings_faultpoints::point("engine.in-upkeep");
+        for (tenant, user) in pending {
             if !self.erase(tenant, user).await? {
                 return Ok(());
             }

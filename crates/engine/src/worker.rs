@@ -104,6 +104,7 @@ impl Worker {
                 items.push(Item::new(job.notification, settlement, held));
             }
         }
+        tidings_faultpoints::point("engine.before-append");
         self.settler.submit(Batch { items, ahead }).await;
         if store_failed {
             return Err(StoreError::Unavailable("recipients could not be looked up".to_owned()));

@@ -87,6 +87,7 @@ impl App {
     /// Starts everything. When it returns, requests are answered.
     pub async fn start(config: Config, overrides: Overrides) -> anyhow::Result<Self> {
         crypto::install();
+        tidings_faultpoints::arm();
         let listener = listen(&config).await?;
         let addr = listener.local_addr().context("the listening socket has no address")?;
         let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));

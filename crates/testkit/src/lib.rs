@@ -1,5 +1,5 @@
 //! What tests of this workspace share: a clock to move, fakes of every port, samples, and the conformance suites that
-//! each implementation of a port has to pass.
+//! each implementation of a port has to pass. What it takes to break the product on purpose is in [`faults`].
 //!
 //! The catchers that stand in for mail servers and web services are in `tidings-catcher`, re-exported here.
 
@@ -11,6 +11,8 @@ pub mod sender;
 pub mod store;
 
 pub mod conformance;
+
+pub mod faults;
 
 pub use broker::FakeBroker;
 pub use clock::ManualClock;

@@ -64,6 +64,7 @@ pub(crate) fn append(tx: &Tx<'_>, id: MessageId, at: Timestamp) -> rusqlite::Res
     )?;
     let (stream, number): (i64, i64) =
         advance.query_row(params![tenant, inbox_name(user)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    tidings_faultpoints::point("store.in-inbox-append");
     let mut insert = tx
         .connection
         .prepare_cached("INSERT INTO entries (stream_id, number, notification_id, at) VALUES (?1, ?2, ?3, ?4)")?;

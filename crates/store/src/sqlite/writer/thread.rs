@@ -112,9 +112,11 @@ impl Thread {
         let count = group.len() as u64;
         match self.transact(&mut group) {
             Ok(()) => {
+                tidings_faultpoints::point("store.after-commit");
                 for write in group {
                     write.answer(Ok(()));
                 }
+                tidings_faultpoints::point("store.after-answers");
             }
             // With the reserve given up there is room for what finishes; what is new is refused.
             Err(fault) if is_full(fault.error()) && self.keeper.shared().disk.give_up_reserve() => {
@@ -170,6 +172,7 @@ impl Thread {
             Tx { connection: &self.connection, memory: &mut self.memory, changes: Changes::default(), is_disk_low };
         let (changes, next) = (self.connection.total_changes(), self.commits + 1);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
+            tidings_faultpoints::point("store.before-write");
             for write in group {
                 write.run(&mut tx).map_err(Fault::Write)?;
             }
@@ -183,6 +186,7 @@ impl Thread {
             Ok((resolved, commits))
         }));
         let resolved = outcome.unwrap_or_else(|panic| Err(Fault::Write(panicked(panic.as_ref()))));
+        tidings_faultpoints::point("store.before-commit");
         let commit = || self.connection.execute_batch("COMMIT").map_err(Fault::Transaction);
         match resolved.and_then(|resolved| commit().map(|()| resolved)) {
             Ok((resolved, commits)) => {
