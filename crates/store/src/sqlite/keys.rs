@@ -1,19 +1,26 @@
 //! Idempotency keys: a table in the order of use, a hash map in memory for the look-up.
 //!
 //! A unique index over random keys would dirty one page for each accept; the map costs nothing on disk. It holds a
-//! limited number of keys. When there are more, the oldest move to a b-tree, sorted and in large steps, which is cheap.
+//! limited number of keys. When there are more, the older half moves to a sorted run on disk ([`runs`]), a little with
+//! each commit ([`spill`]).
+
+mod filter;
+mod runs;
+mod spill;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use tidings_core::id::MessageId;
 use tidings_core::idempotency::{Fingerprint, Idempotency};
 use tidings_core::time::Timestamp;
 
+use runs::Runs;
+use spill::{Progress, Spill};
+
 /// How many keys are held in memory (about 60 bytes each).
 const CAPACITY: usize = 400_000;
-/// How many keys move to the b-tree at a time.
-const STEP: usize = 4_000;
 
 /// What is known of a key.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +31,29 @@ pub(crate) struct Known {
 }
 
 /// All keys.
-#[derive(Default)]
 pub(crate) struct Keys {
     recent: HashMap<Fingerprint, Known>,
     /// What the running transaction wrote: becomes part of `recent` when it is committed.
     pending: HashMap<Fingerprint, Option<Known>>,
-    has_old: bool,
+    runs: Runs,
+    spill: Spill,
+    progress: Option<Progress>,
+    capacity: usize,
+    /// The file of the database.
+    file: PathBuf,
 }
 
 impl Keys {
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let mut keys = Self::default();
+        let mut keys = Self {
+            recent: HashMap::new(),
+            pending: HashMap::new(),
+            runs: Runs::load(connection)?,
+            spill: Spill::Idle,
+            progress: None,
+            capacity: CAPACITY,
+            file: connection.path().map(PathBuf::from).unwrap_or_default(),
+        };
         let mut select = connection.prepare("SELECT key, body, id, expires_at FROM keys ORDER BY number")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
@@ -42,7 +61,6 @@ impl Keys {
                 keys.recent.insert(Fingerprint(row.get(0)?), known);
             }
         }
-        keys.has_old = connection.query_row("SELECT EXISTS (SELECT 1 FROM old_keys)", [], |row| row.get(0))?;
         Ok(keys)
     }
 
@@ -57,7 +75,7 @@ impl Keys {
             Some(pending) => *pending,
             None => match self.recent.get(&key) {
                 Some(known) => Some(*known),
-                None => self.find_old(connection, key)?,
+                None => self.runs.find(connection, key)?,
             },
         };
         Ok(found.filter(|known| known.expires_at > now))
@@ -91,43 +109,35 @@ impl Keys {
                 None => self.recent.remove(&key),
             };
         }
+        self.runs.committed();
+        if let Some(progress) = self.progress.take() {
+            self.spill.committed(progress);
+        }
     }
 
     /// The transaction never happened.
     pub(crate) fn rolled_back(&mut self) {
         self.pending.clear();
+        self.runs.rolled_back();
+        self.progress = None;
     }
 
-    /// Moves the oldest keys to the b-tree, if there are too many in memory.
+    /// Moves some of the oldest keys to a run, if there are too many in memory.
     pub(crate) fn make_room(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.recent.len() < CAPACITY {
-            return Ok(());
+        if matches!(self.spill, Spill::Idle) {
+            if self.recent.len() < self.capacity {
+                return Ok(());
+            }
+            match Spill::begin(&self.file, self.capacity / 2) {
+                Ok(spill) => self.spill = spill,
+                Err(error) => {
+                    tracing::warn!("Idempotency keys stay in memory, because no thread can be started: {error}");
+                }
+            }
         }
-        let mut oldest = oldest_keys(connection, STEP)?;
-        let Some(last) = oldest.last().map(|row| row.number) else { return Ok(()) };
-        // In the order of the b-tree; of two uses of one key, the later one last, so that it stays.
-        oldest.sort_unstable_by_key(|row| (row.key, row.number));
-        let mut insert = connection.prepare_cached(
-            "INSERT INTO old_keys SELECT key, body, id, expires_at FROM keys WHERE number = ?1
-             ON CONFLICT (key) DO UPDATE SET body = excluded.body, id = excluded.id, expires_at = excluded.expires_at",
-        )?;
-        for row in &oldest {
-            insert.execute(params![row.number])?;
-        }
-        connection.prepare_cached("DELETE FROM keys WHERE number <= ?1")?.execute(params![last])?;
-        self.has_old = true;
-        for row in oldest {
-            self.drop_if_same(row);
-        }
+        let (recent, pending) = (&self.recent, &mut self.pending);
+        self.progress = self.spill.step(connection, &mut self.runs, |row| drop_if_same(recent, pending, row))?;
         Ok(())
-    }
-
-    /// Takes a row out of memory, unless the key has been used anew since.
-    fn drop_if_same(&mut self, row: StoredKey) {
-        let known = self.pending.get(&row.key).copied().unwrap_or_else(|| self.recent.get(&row.key).copied());
-        if known.is_some_and(|known| known.id.as_integer() == row.id) {
-            self.pending.insert(row.key, None);
-        }
     }
 
     /// Forgets keys that have expired, at most `batch`. Returns how many.
@@ -143,25 +153,23 @@ impl Keys {
         let mut delete = connection.prepare_cached("DELETE FROM keys WHERE number = ?1")?;
         for row in &expired {
             delete.execute(params![row.number])?;
-            self.drop_if_same(*row);
+            drop_if_same(&self.recent, &mut self.pending, row);
         }
-        let mut forgotten = expired.len();
-        if self.has_old && forgotten < batch {
-            let rest = i64::try_from(batch - forgotten).unwrap_or(i64::MAX);
-            let mut delete = connection.prepare_cached(
-                "DELETE FROM old_keys WHERE key IN (SELECT key FROM old_keys WHERE expires_at <= ?1 LIMIT ?2)",
-            )?;
-            forgotten += delete.execute(params![now.as_millis(), rest])?;
-        }
-        Ok(forgotten)
+        let rest = i64::try_from(batch - expired.len()).unwrap_or(i64::MAX);
+        let old = if rest > 0 { self.runs.forget_expired(connection, now, rest)? } else { 0 };
+        Ok(expired.len() + old)
     }
+}
 
-    fn find_old(&self, connection: &Connection, key: Fingerprint) -> rusqlite::Result<Option<Known>> {
-        if !self.has_old {
-            return Ok(None);
-        }
-        let mut select = connection.prepare_cached("SELECT key, body, id, expires_at FROM old_keys WHERE key = ?1")?;
-        Ok(select.query_row(params![key.0], known).optional()?.flatten())
+/// Takes a key out of memory, unless it has been used anew since.
+fn drop_if_same(
+    recent: &HashMap<Fingerprint, Known>,
+    pending: &mut HashMap<Fingerprint, Option<Known>>,
+    row: &StoredKey,
+) {
+    let known = pending.get(&row.key).copied().unwrap_or_else(|| recent.get(&row.key).copied());
+    if known.is_some_and(|known| known.id.as_integer() == row.id) {
+        pending.insert(row.key, None);
     }
 }
 
@@ -175,15 +183,25 @@ fn known(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Known>> {
 struct StoredKey {
     number: i64,
     key: Fingerprint,
+    body: Fingerprint,
     id: i64,
     expires_at: i64,
 }
 
 fn oldest_keys(connection: &Connection, count: usize) -> rusqlite::Result<Vec<StoredKey>> {
     let mut select =
-        connection.prepare_cached("SELECT number, key, id, expires_at FROM keys ORDER BY number LIMIT ?1")?;
+        connection.prepare_cached("SELECT number, key, body, id, expires_at FROM keys ORDER BY number LIMIT ?1")?;
     let rows = select.query_map(params![i64::try_from(count).unwrap_or(i64::MAX)], |row| {
-        Ok(StoredKey { number: row.get(0)?, key: Fingerprint(row.get(1)?), id: row.get(2)?, expires_at: row.get(3)? })
+        Ok(StoredKey {
+            number: row.get(0)?,
+            key: Fingerprint(row.get(1)?),
+            body: Fingerprint(row.get(2)?),
+            id: row.get(3)?,
+            expires_at: row.get(4)?,
+        })
     })?;
     rows.collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,11 @@ use rusqlite::Connection;
 const STEPS: &[&str] = &[
     include_str!("../../migrations/sqlite/001_spine.sql"),
     include_str!("../../migrations/sqlite/002_receipt_floors.sql"),
+    include_str!("../../migrations/sqlite/003_key_runs.sql"),
 ];
 
 /// The schema version that this program works with.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 const _: () = assert!(STEPS.len() == SCHEMA_VERSION as usize, "one step per version");
 
 /// What migrating did.

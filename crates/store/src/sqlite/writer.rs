@@ -29,7 +29,6 @@ const GROUP: usize = 4_096;
 const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(3);
 
 /// What the writer holds in memory.
-#[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) keys: Keys,
     pub(crate) queues: Queues,
