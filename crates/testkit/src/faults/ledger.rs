@@ -24,7 +24,7 @@ pub use totals::Totals;
 pub enum Outcome {
     /// It was accepted under this `messageId`.
     Ok(String),
-    /// It was refused with this HTTP status.
+    /// It was refused with this HTTP status. 0: it never left the client, because nobody took the connection.
     Refused(u16),
     /// Nobody knows: no answer in time, or the connection was cut.
     Unknown,

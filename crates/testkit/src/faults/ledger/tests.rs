@@ -116,6 +116,7 @@ fn a_call_that_nobody_asked_for_is_unexpected() {
     good(&ledger, "a", "1");
     ledger.asked("refused", Outcome::Refused(503));
     ledger.asked("refused as well", Outcome::Refused(400));
+    ledger.asked("never sent", Outcome::Refused(0));
     ledger.received("phantom");
     let totals = ledger.check();
     assert_eq!((totals.unexpected.clone(), totals.recovered), (vec!["phantom".to_owned()], 0));

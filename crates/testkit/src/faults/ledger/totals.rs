@@ -52,6 +52,22 @@ impl Totals {
         assert!(self.unheard.is_empty(), "delivered, but no provider was called: {:?}", self.unheard);
     }
 
+    /// Adds the totals of another story, with another ledger.
+    pub fn add(&mut self, other: Self) {
+        self.attempted += other.attempted;
+        self.acknowledged += other.acknowledged;
+        self.ok += other.ok;
+        self.lost.extend(other.lost);
+        self.duplicated += other.duplicated;
+        self.excess.extend(other.excess);
+        self.recovered += other.recovered;
+        self.unexpected.extend(other.unexpected);
+        self.two_ends.extend(other.two_ends);
+        self.two_answers.extend(other.two_answers);
+        self.unheard.extend(other.unheard);
+        self.details.extend(other.details);
+    }
+
     fn tell(&mut self, finding: String) {
         if self.details.len() < TOLD {
             self.details.push(finding);

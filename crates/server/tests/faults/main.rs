@@ -1,0 +1,15 @@
+//! Stories about faults: the real program as a process, broken on purpose, and a ledger that says what came of it.
+
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod scene;
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod crash_points;
+#[cfg(test)]
+mod kit;
