@@ -59,7 +59,7 @@ async fn a_crash_between_claim_send_and_settlement_loses_nothing() {
 #[test]
 fn every_fault_point_has_its_crash() {
     let mut crashed: Vec<&str> =
-        [&ACCEPTING[..], &STORING, &DELIVERING].concat().iter().map(|(name, _)| *name).collect();
+        [&ACCEPTING[..], &STORING[..], &DELIVERING[..]].concat().iter().map(|(name, _)| *name).collect();
     let mut known = tidings_faultpoints::NAMES.to_vec();
     crashed.sort_unstable();
     known.sort_unstable();

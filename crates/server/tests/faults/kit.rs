@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidings_core::id::MessageId;
 use tidings_testkit::faults::ledger::Outcome;
 
 use crate::load::settle;
@@ -52,11 +53,11 @@ async fn a_load_is_counted_on_both_sides_and_what_is_missing_is_found() {
     assert!(hooks > 50 && mails > 50, "{hooks} webhooks, {mails} mails");
     assert_eq!(scene.program.metric("notifications_accepted_total").await.to_string(), totals.ok.to_string());
 
-    let (missing, phantom) = ("01941f29-7c00-7000-8000-000000000001", "01941f29-7c00-7000-8000-000000000002");
-    scene.ledger.asked("missing", Outcome::Ok(missing.to_owned()));
-    scene.ledger.received(phantom);
+    let [missing, phantom] = [1, 2].map(|number| MessageId::from_integer(number).unwrap().to_string());
+    scene.ledger.asked("missing", Outcome::Ok(missing.clone()));
+    scene.ledger.received(&phantom);
     let totals = settle(&scene.program, &scene.ledger, PATIENCE).await;
-    assert_eq!((totals.lost, totals.unexpected), (vec![missing.to_owned()], vec![phantom.to_owned()]));
+    assert_eq!((totals.lost, totals.unexpected), (vec![missing], vec![phantom]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
