@@ -23,6 +23,10 @@ use crate::time::Timestamp;
 /// After this many claims that ended without a word, the notification is suspected of crashing its worker.
 pub const CRASH_SUSPECT_AFTER: u32 = 3;
 
+/// The last chance of such a notification is due within this time, at random. Whatever was in flight together would
+/// otherwise be tried together again, and one that brings its worker down would take its neighbours with it.
+pub const LAST_CHANCE_WITHIN: Duration = Duration::from_secs(10);
+
 /// The longest error text that is kept (the seed's column has 500 characters).
 pub const MAX_ERROR_CHARS: usize = 500;
 
@@ -298,7 +302,10 @@ impl Decision<'_> {
         let lost_leases = self.delivery.lost_leases + 1;
         let entry = Entry::new(self.now, JournalEvent::LeaseLost)
             .with_detail(format!("The worker went away during attempt {}", self.delivery.attempts));
-        let requeued = self.transition(Next::Queue { due_at: self.now }, None, Some(entry));
+        let is_last_chance = lost_leases + 1 >= CRASH_SUSPECT_AFTER;
+        let wait =
+            if is_last_chance { LAST_CHANCE_WITHIN.mul_f64(self.jitter.clamp(0.0, 1.0)) } else { Duration::ZERO };
+        let requeued = self.transition(Next::Queue { due_at: self.now + wait }, None, Some(entry));
         let ended = |error: &str| self.end(State::Dead, JournalEvent::Dead, text(error), None);
         let transition = if self.policy.guarantee == Guarantee::AtMostOnce {
             ended("The worker went away during the only attempt that the category allows")

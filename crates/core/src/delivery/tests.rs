@@ -73,6 +73,10 @@ fn at_most_once_never_repeats_what_may_have_arrived() {
 fn a_lost_lease_is_taken_up_at_once_until_it_looks_like_a_crash() {
     let first = step(&sending(1), Event::LeaseLost, &Policy::default(), NOW, 0.5).unwrap();
     assert_eq!((first.next, first.lost_leases), (Next::Queue { due_at: NOW }, 1));
+    let second =
+        step(&Delivery { lost_leases: 1, ..sending(2) }, Event::LeaseLost, &Policy::default(), NOW, 0.5).unwrap();
+    let apart = Next::Queue { due_at: NOW + LAST_CHANCE_WITHIN / 2 };
+    assert_eq!((second.next, second.lost_leases), (apart, 2), "not together with what was lost together");
     let third =
         step(&Delivery { lost_leases: 2, ..sending(3) }, Event::LeaseLost, &Policy::default(), NOW, 0.5).unwrap();
     assert_eq!((third.next, third.lost_leases), (Next::End(State::Dead), 3));

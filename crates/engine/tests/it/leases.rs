@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidings_core::delivery::State;
+use tidings_core::delivery::{LAST_CHANCE_WITHIN, State};
 use tidings_core::fairness::{Lane, QueueKey};
 use tidings_core::id::{BootId, MessageId, TenantId};
 use tidings_core::journal::Event;
@@ -59,6 +59,7 @@ async fn a_notification_whose_workers_keep_vanishing_is_dead_in_the_end() {
         claim_and_vanish(&world, EARLIER_BOOT).await;
         // It takes back what it finds, and is gone before it claims anything.
         drop(world.engine().await);
+        world.advance(LAST_CHANCE_WITHIN);
     }
     let record = world.until_it_is(id, State::Dead).await;
     assert!(record.summary.error.unwrap().starts_with("Crash suspect"));

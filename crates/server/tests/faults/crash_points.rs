@@ -74,7 +74,7 @@ async fn crash_at_each(points: &[Point], fault: &'static str) {
     let mut totals = Totals::default();
     for point in points {
         println!("{}", point.0);
-        totals.add(crash_at(*point, runs, &mut chance).await);
+        totals.include(crash_at(*point, runs, &mut chance).await);
     }
     let names: Vec<&str> = points.iter().map(|(name, _)| *name).collect();
     Verdict::of("F4", fault, format!("{runs} aborts at each of {}", names.join(", "))).totals(&totals).publish();

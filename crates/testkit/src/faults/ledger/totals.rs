@@ -53,7 +53,7 @@ impl Totals {
     }
 
     /// Adds the totals of another story, with another ledger.
-    pub fn add(&mut self, other: Self) {
+    pub fn include(&mut self, other: Self) {
         self.attempted += other.attempted;
         self.acknowledged += other.acknowledged;
         self.ok += other.ok;
