@@ -118,9 +118,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What is not to be changed by a start that is refused.
-pub(crate) fn contents(data: &Path) -> BTreeMap<&'static str, Option<Vec<u8>>> {
-    [DATABASE, LOG, SEAL].into_iter().map(|name| (name, fs::read(data.join(name)).ok())).collect()
+/// What is not to be changed by a start that is refused. A file without contents is as good as none.
+pub(crate) fn contents(data: &Path) -> BTreeMap<&'static str, Vec<u8>> {
+    [DATABASE, LOG, SEAL].into_iter().map(|name| (name, fs::read(data.join(name)).unwrap_or_default())).collect()
 }
 
 /// The history that a store belongs to.

@@ -24,6 +24,7 @@ pub(crate) struct Reply {
 }
 
 /// A client of one program.
+#[derive(Clone)]
 pub(crate) struct Front {
     http: reqwest::Client,
     token: String,
@@ -62,7 +63,13 @@ impl Front {
         answer(request.header(ACCEPT, "application/json, application/problem+json").json(body)).await
     }
 
-    /// The same, noted in a ledger under the key of the body.
+    /// The same, by a client that gives up after `within`.
+    pub(crate) async fn post_within(&self, body: &Value, within: Duration) -> reqwest::Result<Reply> {
+        let request = self.http.post(format!("{}/api/notifications", self.url)).bearer_auth(&self.token);
+        answer(request.json(body).timeout(within)).await
+    }
+
+    /// A post, noted in a ledger under the key of the body.
     pub(crate) async fn post_noted(&self, ledger: &Ledger, body: &Value) -> Option<Reply> {
         let key = body["idempotencyKey"].as_str().unwrap_or_default();
         let reply = self.post(body).await.ok();
