@@ -23,7 +23,7 @@ const RATE: f64 = 100.0;
 /// The promise for a stop with everything in hand.
 const STOPS_WITHIN: Duration = Duration::from_secs(25);
 /// How many requests are half sent when the program is told to stop.
-const HALF_SENT: usize = 4;
+const HALF_SENT: u32 = 4;
 
 /// A request whose head and half of whose body were sent.
 struct HalfSent {
@@ -164,15 +164,15 @@ async fn restarts_under_load_break_no_request_off_and_repeat_no_delivery() {
     let load = Load::start(&program, ledger.clone(), steady(RATE, &sink.url("/hook")));
     let mut slowest = Duration::ZERO;
     for restart in 0..restarts {
-        sleep(CALM).await;
         let front = Front::of(&program);
         let mut half_sent = Vec::new();
         for number in 0..HALF_SENT {
             let body = notice(&format!("restart {restart}, request {number}"), "in-app", &title());
             half_sent.push(HalfSent::begin(&program, &body).await);
         }
+        sleep(CALM).await;
         until(PATIENCE, "the halves are under way", async || {
-            (program.metric("http_requests_in_flight").await > HALF_SENT as f64).then_some(())
+            (program.metric("http_requests_in_flight").await > f64::from(HALF_SENT)).then_some(())
         })
         .await;
         let began = Instant::now();
