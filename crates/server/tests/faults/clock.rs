@@ -101,7 +101,7 @@ impl Scene {
         self.front.with_token(token).get("/api/notifications", PATIENCE).await.unwrap().status
     }
 
-    /// What the wall clock of the program shows: the difference to `before`, in seconds.
+    /// What the wall clock of the program shows, in seconds since 1970.
     async fn now(&self) -> i64 {
         let (_status, body) = self.program.health().await;
         tidings_core::time::Timestamp::parse(body["timestamp"].as_str().unwrap()).unwrap().as_seconds()

@@ -1,9 +1,11 @@
-//! File systems of a test's own. Needs root.
+//! File systems of a test's own. Needs root, or `sudo` without a password.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::process::geteuid;
 
 /// What a ballast grows by.
 const STEP: usize = 256 * 1024;
@@ -20,15 +22,21 @@ impl Mount {
     pub(crate) fn tmpfs(at: &Path, size: &str) -> Self {
         std::fs::create_dir_all(at).unwrap();
         let options = format!("size={size},mode=0700");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at));
-        Self { path: at.to_owned() }
+        run(privileged("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at));
+        Self::ours(at)
     }
 
     /// The file system in an image, at a folder that is made for it.
     pub(crate) fn image(image: &Path, at: &Path) -> Self {
         std::fs::create_dir_all(at).unwrap();
-        run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
-        Self { path: at.to_owned() }
+        run(privileged("mount").args(["-o", "loop"]).arg(image).arg(at));
+        Self::ours(at)
+    }
+
+    fn ours(at: &Path) -> Self {
+        let mount = Self { path: at.to_owned() };
+        run(privileged("chown").arg(geteuid().as_raw().to_string()).arg(at));
+        mount
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -37,7 +45,7 @@ impl Mount {
 
     /// Nothing can be written there any more.
     pub(crate) fn make_read_only(&self) {
-        run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.path));
+        run(privileged("mount").args(["-o", "remount,ro"]).arg(&self.path));
     }
 
     /// How much can still be written, in bytes.
@@ -69,7 +77,7 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         // Lazily: a program that was killed a moment ago may still be on its way out.
-        let unmounted = Command::new("umount").arg("-l").arg(&self.path).status();
+        let unmounted = privileged("umount").arg("-l").arg(&self.path).status();
         if !unmounted.is_ok_and(|status| status.success()) {
             eprintln!("{} stays mounted", self.path.display());
         }
@@ -88,13 +96,26 @@ impl Drop for Ballast {
     }
 }
 
+/// A command as root.
+fn privileged(program: &str) -> Command {
+    if geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    command
+}
+
 /// Runs a command that has to succeed.
 pub(crate) fn run(command: &mut Command) {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output();
     let output = output.unwrap_or_else(|error| panic!("{program} cannot be run (see scripts/test): {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} failed; these tests need root: {said}");
+    assert!(
+        output.status.success(),
+        "{program} failed; these tests need root (or sudo) and what scripts/test installs: {said}"
+    );
 }
 
 /// A shared library of a Debian package, wherever the architecture has it.

@@ -3,7 +3,7 @@
 //! The data directory is an ext4 in an image file, and the image lies on an XFS that shares blocks between files. A clone
 //! of the image (`cp --reflink`) is the disk as it was at that moment: what programs had flushed is in it, what only the
 //! page cache of the ext4 knew is not. The program goes on undisturbed, so one run gives many cuts. All of it lives in
-//! memory. Needs root, xfsprogs and e2fsprogs.
+//! memory. Needs root (or `sudo`), xfsprogs and e2fsprogs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
