@@ -110,7 +110,11 @@ const CASES: &[Case] = &[
     Case {
         name: "both slots of the seal are damaged",
         moment: Moment::Killed,
-        damage: |_, data| SLOTS.into_iter().for_each(|slot| flip(&data.join(SEAL), slot)),
+        damage: |_, data| {
+            for slot in SLOTS {
+                flip(&data.join(SEAL), slot);
+            }
+        },
         expected: Expected::WholeWithWarning("seal"),
     },
     Case {
@@ -232,7 +236,7 @@ async fn a_directory_that_cannot_be_used_is_named_with_what_to_do() {
     read_only.make_read_only();
     let file = dir.path().join("file");
     fs::write(&file, "no directory").unwrap();
-    for data in [read_only.path(), &file] {
+    for data in [read_only.path(), file.as_path()] {
         let mut program = Program::at(data).spawn().await;
         let status = program.wait(PATIENCE).await.expect("it cannot run");
         let said = program.stderr();
