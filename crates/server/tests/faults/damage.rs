@@ -241,7 +241,7 @@ async fn a_directory_that_cannot_be_used_is_named_with_what_to_do() {
         let status = program.wait(PATIENCE).await.expect("it cannot run");
         let said = program.stderr();
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains(&data.display().to_string()) && said.contains("writable"), "{said}");
+        assert!(said.contains(&data.display().to_string()) && said.contains("cannot be used"), "{said}");
     }
     let injected = "a data directory that is read-only, and one that is a file";
     Verdict::of("F23", "unusable directory", injected).measured("refused with advice", "yes").publish();
