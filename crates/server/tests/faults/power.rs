@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
 use tidings_testkit::faults::ledger::Ledger;
 use tidings_testkit::faults::sinks::WebhookSink;
 use tidings_testkit::faults::tier::repeat;
@@ -46,8 +47,8 @@ impl Before {
         let lost = self.acknowledged.difference(&there).cloned().collect();
         let again = front.post(&notice(&self.key, "in-app", &title())).await.unwrap();
         assert_eq!(again.id(), self.id, "the same key has the same answer (I5)");
-        let other = front.post(&notice(&self.key, "sms", &title())).await.unwrap();
-        assert_eq!(other.status, 422, "{other:?}");
+        let other = front.post(&notice(&self.key, "in-app", &json!({"title": "another"}))).await.unwrap();
+        assert_eq!((other.status, other.code()), (422, "idempotency_mismatch"), "{other:?}");
         front.ended(&self.id, PATIENCE).await;
         assert_gapless(&front.inbox().await);
         assert!(program.terminate().await.success());
