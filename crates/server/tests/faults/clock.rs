@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
+use tidings_core::time::{Clock, SystemClock};
 use tidings_testkit::faults::ledger::Ledger;
 use tidings_testkit::faults::sinks::WebhookSink;
 use tidings_testkit::faults::verdict::Verdict;
+use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use crate::disk::front::{Front, assert_gapless, notice, steady, until};
@@ -22,6 +24,7 @@ const RATE: f64 = 100.0;
 const HOUR: i64 = 3600;
 /// What was due soon before a jump is due soon after it.
 const SOON: Duration = Duration::from_secs(20);
+const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 /// How often leases that ran out are looked for is five seconds; this is longer.
 const RESCUE_HAS_LOOKED: Duration = Duration::from_secs(7);
 /// A breaker is open for 30 s at first; the rest is for probes and a busy machine.
@@ -37,12 +40,23 @@ struct WallClock {
 impl WallClock {
     fn arm(&self, program: Builder) -> Builder {
         self.jump_to(0);
-        program
-            .env("LD_PRELOAD", &library("faketime/libfaketimeMT.so.1", "libfaketime").display().to_string())
-            .env("FAKETIME_TIMESTAMP_FILE", &self.file.display().to_string())
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("NO_FAKE_STAT", "1")
+        self.environment().into_iter().fold(program, |program, (name, value)| program.env(name, &value))
+    }
+
+    fn environment(&self) -> [(&'static str, String); 5] {
+        [
+            ("LD_PRELOAD", library(LIBRARY, "libfaketime").display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file.display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("NO_FAKE_STAT", "1".to_owned()),
+        ]
+    }
+
+    /// What a program sees that asks this clock, in seconds since 1970.
+    async fn shown(&self) -> i64 {
+        let output = Command::new("date").arg("+%s").envs(self.environment()).output().await.unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
     }
 
     /// From now on the clock is this many seconds ahead of the true time.
@@ -101,18 +115,13 @@ impl Scene {
         self.front.with_token(token).get("/api/notifications", PATIENCE).await.unwrap().status
     }
 
-    /// What the wall clock of the program shows, in seconds since 1970.
-    async fn now(&self) -> i64 {
-        let (_status, body) = self.program.health().await;
-        tidings_core::time::Timestamp::parse(body["timestamp"].as_str().unwrap()).unwrap().as_seconds()
-    }
-
-    /// Lets the clock jump and makes sure that the program has seen it.
+    /// Lets the clock jump, and makes sure that it has jumped and that it is the clock of the program.
     async fn jump_to(&self, seconds: i64) {
-        let before = self.now().await;
         self.clock.jump_to(seconds);
-        let after = self.now().await;
-        assert!((after - before - seconds).abs() < 60, "the clock did not jump: {before}, {after}");
+        let ahead = self.clock.shown().await - SystemClock::default().now().as_seconds();
+        assert!((ahead - seconds).abs() < 30, "the clock is {ahead} s ahead");
+        let loaded = fs::read_to_string(format!("/proc/{}/maps", self.program.pid())).unwrap();
+        assert!(loaded.contains(LIBRARY), "the program has the true clock");
     }
 
     /// A number of the metrics that has to be nought.
