@@ -8,8 +8,20 @@ mod program;
 mod scene;
 
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod crash_points;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod kit;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod power;
+#[cfg(test)]
+mod signals;

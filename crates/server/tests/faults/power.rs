@@ -18,7 +18,7 @@ use crate::disk::front::{Front, assert_gapless, notice, steady, title};
 use crate::load::{Load, settle};
 use crate::program::{Program, create_user};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const RATE: f64 = 100.0;
 
 /// What was so before a cut, and has to be so after it.

@@ -164,7 +164,7 @@ pub(crate) fn title() -> Value {
 /// A steady load of in-app notifications and of webhooks to this URL.
 pub(crate) fn steady(rate: f64, hook: &str) -> Plan {
     let channels = vec![("in-app", title()), ("webhook", json!({"url": hook}))];
-    Plan { rate, clients: 8, channels, resend: 0.2, retry_for: Duration::from_secs(60) }
+    Plan { rate, clients: 8, channels, resend: 0.2, retry_for: Duration::from_mins(1) }
 }
 
 /// The numbers of an inbox without a gap or a repetition (I6).
