@@ -18,6 +18,9 @@ use crate::decisions::Decisions;
 use crate::leases::Held;
 use crate::tasks::{Panicked, caught};
 
+/// An attempt that is noticed to have ended so long after its time was up says that this process was paused.
+const STANDSTILL: Duration = Duration::from_secs(1);
+
 /// Who delivers what is only appended to an inbox.
 const INBOX: &str = "inbox";
 
@@ -164,7 +167,9 @@ impl Pipeline {
                 (self.cut_short(job, &message), Some(false))
             }
         };
-        self.conclude(job, &beginning, report, healthy)
+        // The process itself stood still, as a laptop does with its lid closed: no fault of the destination.
+        let stood_still = beginning.instant.elapsed() > limit + STANDSTILL;
+        self.conclude(job, &beginning, report, healthy.filter(|healthy| *healthy || !stood_still))
     }
 
     /// The report of an attempt that gave none: the provider may have got it.
