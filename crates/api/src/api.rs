@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use moka::sync::Cache;
 
 use tidings_core::error::Problem;
@@ -16,6 +17,7 @@ use tidings_core::services::submit::Submitter;
 use tidings_core::services::users::Users;
 use tidings_core::time::{Clock, Timestamp};
 
+use crate::auth::limits::Limits;
 use crate::auth::password::Passwords;
 use crate::health::Gate;
 use crate::metrics::Metrics;
@@ -69,6 +71,10 @@ pub struct Config {
     pub registration: bool,
     /// How long the tokens of a login last.
     pub token_ttl: Duration,
+    /// The proxies that are believed when they say whom a request comes from (`X-Forwarded-For`).
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether `GET /metrics` is among the routes. Not where [`metrics_router`](crate::metrics_router) is served beside them.
+    pub metrics: bool,
 }
 
 impl Default for Config {
@@ -78,6 +84,8 @@ impl Default for Config {
             max_batch_body_bytes: 8 * 1024 * 1024,
             registration: false,
             token_ttl: Duration::from_hours(1),
+            trusted_proxies: Vec::new(),
+            metrics: true,
         }
     }
 }
@@ -93,6 +101,7 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) exposition: Exposition,
     pub(crate) passwords: Passwords,
+    pub(crate) limits: Limits,
     channels: Vec<&'static str>,
     tenants: Cache<String, TenantId>,
 }
@@ -113,6 +122,7 @@ impl Api {
             metrics,
             exposition,
             passwords: Passwords::default(),
+            limits: Limits::default(),
             tenants: Cache::new(REMEMBERED_TENANTS),
         }
     }

@@ -1,5 +1,6 @@
 //! Accounts: registering and logging in with a user name and a password.
 
+pub(crate) mod limits;
 pub(crate) mod password;
 
 use std::future::{Future, ready};
@@ -26,6 +27,7 @@ use crate::body::CredentialsText;
 use crate::error::{Failure, forbidden, internal};
 use crate::token::Claims;
 use crate::users::UserView;
+use limits::{MayLogIn, MayRegister, Name};
 
 /// An account to be created.
 #[derive(Deserialize, ToSchema)]
@@ -83,6 +85,7 @@ pub(crate) struct Registration {
 pub(crate) async fn register(
     State(api): State<Arc<Api>>,
     Registering: Registering,
+    MayRegister: MayRegister,
     CredentialsText(body): CredentialsText,
 ) -> Result<(StatusCode, Json<Registration>), Failure> {
     let request: RegisterRequest = parse_object(&body)?;
@@ -112,15 +115,21 @@ pub(crate) async fn register(
 )]
 pub(crate) async fn log_in(
     State(api): State<Arc<Api>>,
+    MayLogIn(from): MayLogIn,
     CredentialsText(body): CredentialsText,
 ) -> Result<Json<Session>, Failure> {
     let request: LoginRequest = parse_object(&body)?;
     let tenant_name = request.tenant.filter(|name| name != DEFAULT_TENANT);
+    let name = Name { from, tenant: tenant_name.as_deref(), username: &request.username };
+    api.limits.attempt(&name, api.services.token_clock.now())?;
     let known = find(&api, tenant_name.as_deref(), &request.username).await?;
     let hash = known.as_ref().map(|known| known.password_hash.clone());
     let matches = api.passwords.matches(request.password, hash).await?;
     match known {
-        Some(known) if matches => Ok(Json(open_session(&api, known.user, &known.username, tenant_name)?)),
+        Some(known) if matches => {
+            api.limits.clear(&name);
+            Ok(Json(open_session(&api, known.user, &known.username, tenant_name)?))
+        }
         _ => Err(Failure(Problem::new(ErrorCode::INVALID_CREDENTIALS, "The user name or the password is wrong"))),
     }
 }
@@ -143,7 +152,7 @@ fn open_session(api: &Api, user: UserId, username: &str, tenant: Option<String>)
         iat: Some(now.as_seconds()),
         exp: Some(expires_at.as_seconds()),
     };
-    let token = api.services.keys.issue(&claims);
+    let token = api.services.keys.issue_to_account(&claims);
     let token = token.map_err(|error| internal("A token could not be issued", &error))?;
     Ok(Session { token, expires_at })
 }

@@ -1,7 +1,7 @@
 //! Reading bodies: how much, of what kind, for how long.
 //!
-//! A body is refused by its headers before a byte of it is read, and while it is read as soon as it is too long. What
-//! the bytes mean is not decided here.
+//! A body is refused by its headers before a byte of it is read, and while it is read as soon as it is too long or comes too
+//! slowly. What the bytes mean is not decided here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt as _;
-use tokio::time::timeout;
+use hyper::body::Frame;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use tidings_core::error::{ErrorCode, Problem};
 
@@ -21,6 +22,12 @@ use crate::error::Failure;
 
 /// How long a body may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long nothing of a body may arrive; also the time over which its pace is judged.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The fewest bytes that have to arrive in a window: 1 KiB a second.
+const LEAST_IN_WINDOW: usize = 10 * 1024;
 
 /// The bytes of a JSON body.
 #[derive(Debug)]
@@ -120,9 +127,11 @@ fn check_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Proble
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    let mut pace = Pace::default();
+    while let Some(frame) = pace.next(&mut body).await? {
         let frame = frame.map_err(|error| Problem::new(ErrorCode::INVALID_JSON, broken(&error)))?;
         let Ok(data) = frame.into_data() else { continue };
+        pace.count(data.len());
         if first.len().max(whole.len()) + data.len() > limit {
             return Err(too_large(limit));
         }
@@ -136,6 +145,34 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
         whole.extend_from_slice(&data);
     }
     Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+/// How fast a body arrives.
+#[derive(Default)]
+struct Pace {
+    /// When the current window ends. The first begins with the first look.
+    ends: Option<Instant>,
+    in_window: usize,
+}
+
+impl Pace {
+    fn count(&mut self, bytes: usize) {
+        self.in_window = self.in_window.saturating_add(bytes);
+    }
+
+    /// The next piece of a body, unless it comes too slowly.
+    async fn next(&mut self, body: &mut Body) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, Problem> {
+        loop {
+            let ends = *self.ends.get_or_insert_with(|| Instant::now() + WINDOW);
+            if let Ok(frame) = timeout_at(ends, body.frame()).await {
+                return Ok(frame);
+            }
+            if self.in_window < LEAST_IN_WINDOW {
+                return Err(Problem::plain(ErrorCode::REQUEST_TIMEOUT));
+            }
+            *self = Self::default();
+        }
+    }
 }
 
 fn broken(error: &axum::Error) -> String {
@@ -158,7 +195,7 @@ mod tests {
     use std::task::{Context, Poll};
 
     use http::HeaderValue;
-    use hyper::body::Frame;
+    use tokio::time::{Sleep, sleep};
 
     use super::*;
 
@@ -244,5 +281,60 @@ mod tests {
         let problem = sent_in_pieces(&[b"12345", b"12345", b"1"], 10).await.unwrap_err();
         assert_eq!(problem.code, ErrorCode::BODY_TOO_LARGE);
         assert!(sent_in_pieces(&[b"12345", b"12345"], 10).await.is_ok());
+    }
+
+    /// A body that drips: a piece, a pause, and so on without end.
+    struct Drip {
+        piece: &'static [u8],
+        pause: Duration,
+        waiting: Pin<Box<Sleep>>,
+    }
+
+    impl Drip {
+        fn new(piece: &'static [u8], pause: Duration) -> Self {
+            Self { piece, pause, waiting: Box::pin(sleep(pause)) }
+        }
+    }
+
+    impl HttpBody for Drip {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.waiting.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            let next = Instant::now() + self.pause;
+            self.waiting.as_mut().reset(next);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(self.piece)))))
+        }
+    }
+
+    async fn given_up_on(body: Drip) -> (ErrorCode, u64) {
+        let began = Instant::now();
+        let request = Request::builder().header(CONTENT_TYPE, "application/json").body(Body::new(body)).unwrap();
+        let problem = read(request, 64 * 1024 * 1024).await.unwrap_err();
+        (problem.code, began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let never = Drip::new(b"x", Duration::from_hours(1));
+        assert_eq!(given_up_on(never).await, (ErrorCode::REQUEST_TIMEOUT, 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_given_up() {
+        let drip = Drip::new(b"x", Duration::from_millis(300));
+        assert_eq!(given_up_on(drip).await, (ErrorCode::REQUEST_TIMEOUT, 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_at_a_fair_pace_has_until_the_deadline() {
+        let fair = Drip::new(&[b'x'; 2048], Duration::from_millis(1_300));
+        assert_eq!(given_up_on(fair).await, (ErrorCode::REQUEST_TIMEOUT, 30));
     }
 }

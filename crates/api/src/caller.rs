@@ -8,12 +8,12 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use tidings_core::access::Caller;
-use tidings_core::id::UserId;
+use tidings_core::id::{TenantId, UserId};
 
 use crate::api::Api;
 use crate::context::single;
 use crate::error::{Failure, unauthorized};
-use crate::token::{SCOPE_ADMIN, SCOPE_READ_ANY};
+use crate::token::{SCOPE_ADMIN, SCOPE_READ_ANY, Verified};
 
 /// Somebody with a valid token.
 #[derive(Debug)]
@@ -28,15 +28,19 @@ impl FromRequestParts<Arc<Api>> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Failure> {
         let token = bearer(&parts.headers).ok_or_else(unauthorized)?;
-        let claims = api
+        let Verified { claims, is_of_account } = api
             .services
             .keys
-            .verify(token, api.services.token_clock.now())
+            .read(token, api.services.token_clock.now())
             .map_err(|_whatever_is_wrong| unauthorized())?;
         let tenant = api.tenant(claims.tenant.as_deref()).await?.ok_or_else(unauthorized)?;
+        let user = claims.user_id.map(UserId);
+        if is_of_account {
+            require_account(api, tenant, user).await?;
+        }
         Ok(Self(Caller {
             tenant,
-            user: claims.user_id.map(UserId),
+            user,
             reads_any: claims.has_scope(SCOPE_READ_ANY),
             is_admin: claims.has_scope(SCOPE_ADMIN),
         }))
@@ -51,6 +55,13 @@ impl FromRequestParts<Arc<Api>> for Admin {
         caller.require_admin()?;
         Ok(Self(caller))
     }
+}
+
+/// Refuses the token of an account that was deleted since.
+async fn require_account(api: &Api, tenant: TenantId, user: Option<UserId>) -> Result<(), Failure> {
+    let user = user.ok_or_else(unauthorized)?;
+    let account = api.services.catalog.user(tenant, user).await?;
+    account.map(drop).ok_or_else(unauthorized)
 }
 
 /// The token of a single `Authorization: Bearer <token>`.

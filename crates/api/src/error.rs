@@ -5,7 +5,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -73,7 +73,7 @@ pub(crate) fn unauthorized() -> Failure {
 
 /// The refusal of what does not exist, or might as well not.
 pub(crate) fn not_found() -> Failure {
-    Failure(Problem::plain(ErrorCode::NOT_FOUND))
+    Failure(Problem::not_found())
 }
 
 /// The refusal of a token that lacks scopes.
@@ -155,12 +155,23 @@ pub(crate) fn render(problem: &Problem, form: Form<'_>) -> Response {
     *response.status_mut() = status(code);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    match code.status {
-        401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-        503 | 507 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
-        _ => {}
+    if code.status == 401 {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if code == ErrorCode::REQUEST_TIMEOUT {
+        // What is left of the body may still come, and would pass for the next request.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(seconds) = retry_after(problem) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// In how many seconds the same request may be answered otherwise. It can only be too late, never too early.
+fn retry_after(problem: &Problem) -> Option<u64> {
+    let known = problem.retry_after.map(|pause| pause.as_secs() + u64::from(pause.subsec_nanos() > 0));
+    known.or_else(|| matches!(problem.code.status, 429 | 503 | 507).then_some(1))
 }
 
 fn visible_message(problem: &Problem) -> &str {
@@ -189,6 +200,8 @@ fn json(body: &impl Serialize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -227,6 +240,19 @@ mod tests {
             text(response).await,
             r#"{"error":"Internal Server Error","message":"Failed to process notification","code":"internal"}"#
         );
+    }
+
+    #[test]
+    fn a_pause_is_told_in_whole_seconds() {
+        let told = |problem: &Problem| {
+            let response = render(problem, Form::Seed);
+            response.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned())
+        };
+        let busy = || Problem::plain(ErrorCode::OVERLOADED);
+        assert_eq!(told(&busy()).as_deref(), Some("1"));
+        assert_eq!(told(&busy().after(Duration::from_secs(4))).as_deref(), Some("4"));
+        assert_eq!(told(&busy().after(Duration::from_millis(4_001))).as_deref(), Some("5"));
+        assert_eq!(told(&Problem::plain(ErrorCode::NOT_FOUND)), None);
     }
 
     #[tokio::test]

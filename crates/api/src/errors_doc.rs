@@ -11,7 +11,7 @@ const INTRODUCTION: &str = "# Errors\n\n\
     {\"error\": \"Bad Request\", \"message\": \"...\", \"code\": \"invalid_field\", \"errors\": [{\"field\": \"...\", \"message\": \"...\"}]}\n\
     ```\n\n\
     where `errors` appears only when fields are at fault. With `Accept: application/problem+json` the same is sent as\n\
-    problem details (RFC 9457). Answers with the status 503 and 507 carry `Retry-After`.\n";
+    problem details (RFC 9457). Answers with the status 429, 503 and 507 carry `Retry-After`.\n";
 
 /// The catalogue in Markdown: `docs/reference/errors.md`.
 pub fn errors_markdown() -> String {

@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 
 use tidings_core::error::ErrorCode;
 
-use crate::api::Api;
+use crate::api::{Api, Exposition};
 use crate::caller::Authenticated;
 use crate::error::{Failure, forbidden};
 
@@ -45,6 +45,9 @@ pub struct Metrics {
     in_flight: Gauge,
     accepted: Family<ByName, Counter>,
     rejected: Family<ByName, Counter>,
+    shed: Family<ByName, Counter>,
+    connections: Gauge,
+    refused_connections: Family<ByName, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -61,6 +64,9 @@ impl Metrics {
             in_flight: Gauge::default(),
             accepted: Family::default(),
             rejected: Family::default(),
+            shed: Family::default(),
+            connections: Gauge::default(),
+            refused_connections: Family::default(),
         };
         registry.register(
             "http_request_duration_seconds",
@@ -77,6 +83,17 @@ impl Metrics {
             "notifications_rejected",
             "Notifications refused, by the code of the error",
             metrics.rejected.clone(),
+        );
+        registry.register(
+            "tidings_shed",
+            "Notifications refused because the store was too busy for their class",
+            metrics.shed.clone(),
+        );
+        registry.register("http_connections", "Connections of clients", metrics.connections.clone());
+        registry.register(
+            "http_connections_refused",
+            "Connections that were closed at once, because their peer has too many or because files are short",
+            metrics.refused_connections.clone(),
         );
         metrics
     }
@@ -98,6 +115,22 @@ impl Metrics {
         self.accepted.get_or_create(&[("type", channel)]).inc();
     }
 
+    /// A connection was let in; it ends when the guard is dropped.
+    pub(crate) fn connected(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// A connection was closed at once.
+    pub(crate) fn refused_connection(&self, reason: &'static str) {
+        self.refused_connections.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A notification was refused because the store was too busy for its class.
+    pub(crate) fn shed(&self, class: &'static str) {
+        self.shed.get_or_create(&[("class", class)]).inc();
+    }
+
     /// A notification was refused.
     pub(crate) fn rejected(&self, code: ErrorCode) {
         self.rejected.get_or_create(&[("code", code.code)]).inc();
@@ -114,10 +147,20 @@ impl Drop for InFlight {
     }
 }
 
+/// A connection that is open.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The metrics of this process.
 ///
 /// In the `OpenMetrics` text format if `Accept` names it, otherwise in the classic text format of Prometheus. Needs the
-/// scope `admin` or `read:any`.
+/// scope `admin` or `read:any`. Where the operator has set `METRICS_ADDR` they are given there, and not here.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -130,14 +173,19 @@ pub(crate) fn export_metrics(
     format: Format,
 ) -> Ready<Result<Response, Failure>> {
     ready(if caller.is_admin || caller.reads_any {
-        Ok(exposition(&api, format))
+        Ok(exposition(&api.exposition, format))
     } else {
         Err(forbidden("This needs a token with the scope `admin` or `read:any`"))
     })
 }
 
-fn exposition(api: &Api, format: Format) -> Response {
-    let text = (api.exposition)();
+/// The same for whoever reaches the listener of the metrics.
+pub(crate) fn expose_metrics(State(source): State<Exposition>, format: Format) -> Ready<Response> {
+    ready(exposition(&source, format))
+}
+
+fn exposition(source: &Exposition, format: Format) -> Response {
+    let text = source();
     let (content_type, text) = match format {
         Format::OpenMetrics => (OPEN_METRICS, text),
         Format::Classic => (CLASSIC, classic(&text)),

@@ -16,6 +16,7 @@ use crate::api::Api;
 use crate::body::{BatchText, JsonText};
 use crate::caller::Authenticated;
 use crate::context::Traced;
+use crate::door::Admitted;
 use crate::error::Failure;
 use crate::idempotency::{KeyHeader, NoKeyHeader};
 use crate::openapi::bodies::{BatchRequest, NotificationRequest};
@@ -55,9 +56,11 @@ pub(crate) async fn submit_notification(
     Authenticated(caller): Authenticated,
     Traced(context): Traced,
     KeyHeader(key): KeyHeader,
+    Admitted: Admitted,
     JsonText(body): JsonText,
 ) -> Result<Response, Failure> {
     let draft = draft::parse(&body)?;
+    api.admit(&draft)?;
     let (user, channel) = (draft.target_user, api.channel(&draft.channel));
     let submitter = &api.services.submitter;
     tidings_faultpoints::point("api.before-intake");
@@ -98,9 +101,10 @@ pub(crate) async fn submit_batch(
     Authenticated(caller): Authenticated,
     Traced(context): Traced,
     NoKeyHeader: NoKeyHeader,
+    Admitted: Admitted,
     BatchText(body): BatchText,
 ) -> Result<Response, Failure> {
-    let drafts = draft::parse_batch(&body)?;
+    let drafts = api.admit_each(draft::parse_batch(&body)?)?;
     let channels: Vec<_> =
         drafts.iter().map(|draft| draft.as_ref().ok().and_then(|draft| api.channel(&draft.channel))).collect();
     let submitter = &api.services.submitter;

@@ -125,7 +125,8 @@ impl Exchange {
         if self.method == "POST" && routes::TAKES_NOTIFICATIONS.contains(&self.route) {
             self.api.metrics.rejected(problem.code);
         }
-        if problem.code.status >= 500 {
+        // Being too busy is counted, not told line by line: a flood would only be followed by a flood of lines.
+        if problem.code.status >= 500 && problem.code != ErrorCode::OVERLOADED {
             let correlation_id = &self.traced.0.correlation_id;
             error!(code = %problem.code, correlationId = %correlation_id, "Answered {problem}");
         } else {

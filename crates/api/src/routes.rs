@@ -11,7 +11,7 @@ use tidings_core::error::{ErrorCode, Problem};
 use crate::api::{Api, Config, Services};
 use crate::error::{Failure, not_found};
 use crate::health::{Gate, check_health, check_readiness};
-use crate::metrics::{Metrics, export_metrics};
+use crate::metrics::{Metrics, export_metrics, expose_metrics};
 use crate::observe::Observe;
 use crate::{auth, dead_letters, docs, inbox, notifications, users};
 
@@ -55,8 +55,10 @@ pub fn router(
     metrics: Arc<Metrics>,
     exposition: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Router {
+    let has_metrics = config.metrics;
     let api = Arc::new(Api::new(services, config, gate, metrics, exposition));
     let observe = Observe { api: Arc::clone(&api) };
+    let metrics_route = if has_metrics { get(export_metrics) } else { get(unknown_path) };
     Router::new()
         .route("/api/notifications", post(notifications::submit_notification).get(notifications::list_notifications))
         .route("/api/notifications/batch", post(notifications::submit_batch))
@@ -79,7 +81,7 @@ pub fn router(
         .route("/api/auth/login", post(auth::log_in))
         .route("/health", get(check_health))
         .route("/ready", get(check_readiness))
-        .route("/metrics", get(export_metrics))
+        .route("/metrics", metrics_route)
         .route("/openapi.json", get(docs::show_openapi))
         .route("/", get(docs::go_to_docs))
         .route("/docs", get(docs::show_docs))
@@ -90,6 +92,12 @@ pub fn router(
         .method_not_allowed_fallback(wrong_method)
         .layer(observe)
         .with_state(api)
+}
+
+/// `GET /metrics` and nothing else, without a token: for a listener that only those reach who may read it. `exposition` is
+/// that of [`router`].
+pub fn metrics_router(exposition: Arc<dyn Fn() -> String + Send + Sync>) -> Router {
+    Router::new().route("/metrics", get(expose_metrics)).with_state(exposition)
 }
 
 fn unknown_path() -> Ready<Failure> {

@@ -64,6 +64,24 @@ impl Claims {
     }
 }
 
+/// What a token has proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verified {
+    /// What it says.
+    pub(crate) claims: Claims,
+    /// Whether it was given to an account of ours when somebody logged in, and so is worth no more than that account. Other
+    /// tokens are made by operators, for whomever they like.
+    pub(crate) is_of_account: bool,
+}
+
+/// What is signed for an account.
+#[derive(Serialize)]
+struct AccountClaims<'a> {
+    #[serde(flatten)]
+    claims: &'a Claims,
+    iss: &'static str,
+}
+
 /// The token is not one of ours, or not valid now. Deliberately says no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token is not valid")]
@@ -128,8 +146,19 @@ impl Keys {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.signing).map_err(IssueError)
     }
 
+    /// A signed token with these claims for an account of ours.
+    pub(crate) fn issue_to_account(&self, claims: &Claims) -> Result<String, IssueError> {
+        let claims = AccountClaims { claims, iss: ISSUER };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing).map_err(IssueError)
+    }
+
     /// The claims of a token that is valid at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, InvalidToken> {
+        self.read(token, now).map(|verified| verified.claims)
+    }
+
+    /// What a token that is valid at `now` has proved.
+    pub(crate) fn read(&self, token: &str, now: Timestamp) -> Result<Verified, InvalidToken> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(InvalidToken);
         }
@@ -139,13 +168,16 @@ impl Keys {
             return Err(InvalidToken);
         }
         let claims = token.claims;
-        Ok(Claims {
-            user_id: claims.user_id,
-            username: claims.username,
-            tenant: claims.tenant,
-            scope: claims.scope,
-            iat: claims.iat,
-            exp: claims.exp,
+        Ok(Verified {
+            is_of_account: claims.iss.is_some(),
+            claims: Claims {
+                user_id: claims.user_id,
+                username: claims.username,
+                tenant: claims.tenant,
+                scope: claims.scope,
+                iat: claims.iat,
+                exp: claims.exp,
+            },
         })
     }
 

@@ -10,6 +10,8 @@ mod inbox;
 mod notifications;
 #[path = "it/operation.rs"]
 mod operation;
+#[path = "it/overload.rs"]
+mod overload;
 #[path = "it/refusals.rs"]
 mod refusals;
 #[path = "it/world.rs"]

@@ -3,6 +3,8 @@
 //! Everything that can be judged without the world is judged here: syntax, types, sizes. The world (does the user exist,
 //! is the channel configured, what time is it) is asked by [`services::submit`](crate::services::submit).
 
+mod object;
+
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,6 +18,8 @@ use crate::idempotency::{Fingerprint, IdempotencyKey};
 use crate::notification::{DEFAULT_CATEGORY, Priority, SYSTEM_CATEGORY};
 use crate::routing::is_word;
 use crate::time::Timestamp;
+
+pub use object::parse_object;
 
 /// How deep a body may nest.
 pub const MAX_DEPTH: usize = 64;
@@ -104,7 +108,7 @@ pub fn parse(body: &[u8]) -> Result<Draft, Problem> {
 pub fn parse_batch(body: &[u8]) -> Result<Vec<Result<Draft, Problem>>, Problem> {
     let text = checked_text(body)?;
     require_object(text)?;
-    let batch: BatchFields<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+    let batch: BatchFields<'_> = serde_json::from_str(text).map_err(|error| not_a_batch(&error))?;
     let items = batch
         .notifications
         .filter(|items| !items.is_empty())
@@ -114,15 +118,6 @@ pub fn parse_batch(body: &[u8]) -> Result<Vec<Result<Draft, Problem>>, Problem> 
         return Err(Problem::field(ErrorCode::INVALID_FIELD, "notifications", message));
     }
     Ok(items.into_iter().map(|item| parse_text(item.get())).collect())
-}
-
-/// Reads a JSON object of an administrative request into `T`, with the limits of every other body.
-pub fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    let text = checked_text(body)?;
-    require_object(text)?;
-    serde_json::from_str(text).map_err(|error| {
-        if error.is_data() { Problem::new(ErrorCode::INVALID_FIELD, error.to_string()) } else { malformed(&error) }
-    })
 }
 
 /// Checks that a body is UTF-8 and within the limits of depth and size, before it is parsed.
@@ -182,6 +177,14 @@ fn require_object(text: &str) -> Result<(), Problem> {
 
 fn malformed(error: &serde_json::Error) -> Problem {
     Problem::new(ErrorCode::INVALID_JSON, format!("The body is not valid JSON: {error}"))
+}
+
+/// The list is the only field that is looked at, so it is the one that does not fit.
+fn not_a_batch(error: &serde_json::Error) -> Problem {
+    if error.is_data() {
+        return Problem::field(ErrorCode::INVALID_FIELD, "notifications", "must be a list, and be given once");
+    }
+    malformed(error)
 }
 
 fn parse_text(text: &str) -> Result<Draft, Problem> {

@@ -1,6 +1,7 @@
 //! Every error that a client can see: its stable code, its HTTP status, and what to do about it.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -100,17 +101,24 @@ pub struct Problem {
     pub message: String,
     /// The fields at fault, where there are any.
     pub errors: Vec<FieldError>,
+    /// When the same request may be answered otherwise, where that is known. Told in whole seconds.
+    pub retry_after: Option<Duration>,
 }
 
 impl Problem {
     /// A problem with its own message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), errors: Vec::new() }
+        Self { code, message: message.into(), errors: Vec::new(), retry_after: None }
     }
 
     /// A problem whose message is the meaning of its code.
     pub fn plain(code: ErrorCode) -> Self {
         Self::new(code, code.meaning)
+    }
+
+    /// What does not exist, and what is somebody else's: the same words, so that nobody learns which.
+    pub fn not_found() -> Self {
+        Self::plain(ErrorCode::NOT_FOUND)
     }
 
     /// A problem that lists the fields at fault.
@@ -120,12 +128,18 @@ impl Problem {
             [only] => format!("{}: {}", only.field, only.message),
             [first, rest @ ..] => format!("{}: {} (and {} more)", first.field, first.message, rest.len()),
         };
-        Self { code, message, errors }
+        Self { code, message, errors, retry_after: None }
     }
 
     /// A problem with a single field.
     pub fn field(code: ErrorCode, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::fields(code, vec![FieldError::new(field, message)])
+    }
+
+    /// The same problem, with the time after which to try again.
+    #[must_use]
+    pub fn after(self, pause: Duration) -> Self {
+        Self { retry_after: Some(pause), ..self }
     }
 }
 

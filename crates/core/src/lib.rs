@@ -42,6 +42,8 @@ pub mod breaker;
 pub mod delivery;
 pub mod fairness;
 pub mod journal;
+pub mod overload;
+pub mod rate;
 pub mod retention;
 pub mod retry;
 

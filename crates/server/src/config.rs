@@ -18,7 +18,7 @@ mod tests;
 mod units;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,6 +89,12 @@ pub struct Server {
     pub body_limit: usize,
     /// The most connections at once.
     pub connections: usize,
+    /// The most connections of one peer, where that is configured.
+    pub connections_per_peer: Option<usize>,
+    /// The proxies that are believed about whom a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where metrics are served by themselves.
+    pub metrics_addr: Option<SocketAddr>,
     /// How long a stopping server finishes what it has begun.
     pub shutdown_timeout: Duration,
 }
@@ -319,6 +325,9 @@ fn server(values: &Values) -> Result<Server, Error> {
         port: values.get("server.port")?,
         body_limit: values.get("server.body_limit")?,
         connections: values.get("server.connection_limit")?,
+        connections_per_peer: values.find("server.connections_per_peer"),
+        trusted_proxies: values.find("server.trusted_proxies").unwrap_or_default(),
+        metrics_addr: values.find("server.metrics_addr"),
         shutdown_timeout: values.get("server.shutdown_timeout")?,
     })
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod crypto;
 pub mod telemetry;
 
+mod files;
 pub mod wiring;
 
 pub mod serve;

@@ -23,8 +23,9 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::config::{Config, Environment};
+use crate::telemetry::listener::Listener;
 use crate::telemetry::metrics::Metrics;
-use crate::{crypto, telemetry, wiring};
+use crate::{crypto, files, telemetry, wiring};
 
 /// The users of the seed: id, user name, e-mail address.
 pub const SEED_USERS: [(Uuid, &str, &str); 3] = [
@@ -58,6 +59,8 @@ pub struct Overrides {
 pub struct App {
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where metrics are served by themselves, if they are.
+    pub metrics_addr: Option<SocketAddr>,
     /// The use cases, for those who live in the same process.
     pub services: Services,
     gate: Arc<Gate>,
@@ -67,6 +70,7 @@ pub struct App {
     http: JoinHandle<()>,
     no_more_readings: CancellationToken,
     readings: JoinHandle<()>,
+    metrics: Option<Listener>,
     drain: Duration,
 }
 
@@ -90,12 +94,16 @@ impl App {
         tidings_faultpoints::arm();
         let listener = listen(&config).await?;
         let addr = listener.local_addr().context("the listening socket has no address")?;
+        let metrics = Metrics::new();
+        let metrics_listener = match config.server.metrics_addr {
+            Some(address) => Some(Listener::start(address, &metrics).await?),
+            None => None,
+        };
         let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
         let parts = wiring::assemble(&config, clock, overrides.accept_loss).await?;
         if overrides.seed_users {
             create_seed_users(parts.services.catalog.as_ref(), parts.services.clock.now()).await?;
         }
-        let metrics = Metrics::new();
         let engine = Engine::start(wiring::engine_config(&config), parts.ports.clone(), metrics.engine.clone()).await?;
 
         let gate = Arc::new(Gate::default());
@@ -112,8 +120,9 @@ impl App {
         };
         let drain = config.server.shutdown_timeout;
         let no_more_requests = CancellationToken::new();
-        let limits = server::Limits { connections: config.server.connections, ..server::Limits::default() };
-        let http = tokio::spawn(server::serve(listener, router, limits, no_more_requests.clone(), drain));
+        let limits = limits(&config);
+        let served = server::serve(listener, router, limits, metrics.api.clone(), no_more_requests.clone(), drain);
+        let http = tokio::spawn(served);
 
         let no_more_readings = CancellationToken::new();
         let upkeep = parts.ports.upkeep.clone();
@@ -122,6 +131,7 @@ impl App {
         gate.open();
         Ok(Self {
             addr,
+            metrics_addr: metrics_listener.as_ref().map(|listener| listener.addr),
             services: parts.services,
             gate,
             engine,
@@ -130,6 +140,7 @@ impl App {
             http,
             no_more_readings,
             readings,
+            metrics: metrics_listener,
             drain,
         })
     }
@@ -163,6 +174,9 @@ impl App {
         self.store.close().await;
         http.context("the HTTP server ended badly")?;
         readings.context("reading the metrics of the store ended badly")?;
+        if let Some(metrics) = self.metrics {
+            metrics.stop().await?;
+        }
         Ok(Stopped { drained })
     }
 }
@@ -174,7 +188,7 @@ pub async fn run(config: Config, accept_loss: bool) -> anyhow::Result<ExitCode> 
     let warnings = config.check_for_serving()?;
     let logs = telemetry::start_logs(&config)?;
     let mut signals = Signals::listen()?;
-    raise_file_limit();
+    files::raise_limit();
     for warning in warnings {
         warn!("{warning}");
     }
@@ -289,6 +303,12 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     })
 }
 
+fn limits(config: &Config) -> server::Limits {
+    let connections = files::connections(config);
+    let per_peer = config.server.connections_per_peer.unwrap_or_else(|| files::share_of_one_peer(connections));
+    server::Limits { connections, connections_per_peer: per_peer, ..server::Limits::default() }
+}
+
 async fn create_seed_users(catalog: &dyn Catalog, now: Timestamp) -> anyhow::Result<()> {
     let hashing = tokio::task::spawn_blocking(|| tidings_api::hash_password(SEED_PASSWORD));
     let password_hash = hashing.await.context("hashing was interrupted")??;
@@ -315,15 +335,5 @@ fn warn_about_exposure(config: &Config) {
             "Other machines can reach this server (TIDINGS_BIND={}) although NODE_ENV is development",
             config.server.bind
         );
-    }
-}
-
-/// Each connection is a file. The limit that a shell sets is made for people, the one above it for servers.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        warn!("The limit of open files stays at {:?}: {error}", limit.current);
     }
 }

@@ -1,42 +1,34 @@
 //! What the running program tells about itself: logs and metrics.
 
 mod json;
+pub(crate) mod listener;
 pub mod metrics;
 mod process;
 mod reference;
+mod sink;
 
-use std::io::{BufWriter, IsTerminal};
+use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 
 use anyhow::Context;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::set_global_default;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::{Config, Environment, LogFormat};
 use json::JsonLines;
+pub use sink::Logs;
+use sink::{Lines, Losses};
 
-/// Lines that wait for a slow reader of the log. More are dropped and counted: a log never stops a delivery.
-const WAITING_LINES: usize = 16_384;
-
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
-
-/// Writes what is still waiting when it is dropped.
-#[must_use = "the log ends when this is dropped"]
-pub struct Logs {
-    _writer: WorkerGuard,
-}
+static LOSSES: OnceLock<Losses> = OnceLock::new();
 
 /// Starts the log of this process on standard output.
 pub fn start_logs(config: &Config) -> anyhow::Result<Logs> {
-    let stdout = BufWriter::with_capacity(64 * 1024, std::io::stdout());
-    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).thread_name("log");
-    let (writer, guard) = builder.finish(stdout);
-    DROPPED.set(writer.error_counter()).ok();
+    let (writer, losses, logs) = sink::start(std::io::stdout());
+    LOSSES.set(losses).ok();
     let filter = filter(config.log.level);
     let for_people = is_for_people(config);
     let installed = if for_people {
@@ -46,13 +38,12 @@ pub fn start_logs(config: &Config) -> anyhow::Result<Logs> {
     };
     installed.context("a log was started before")?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(Logs { _writer: guard })
+    Ok(logs)
 }
 
-/// How many lines were dropped because nobody read them fast enough.
+/// How many lines were lost because nobody read them fast enough, or because they could not be written.
 pub fn dropped_lines() -> u64 {
-    let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
-    u64::try_from(dropped).unwrap_or(u64::MAX)
+    LOSSES.get().map_or(0, Losses::count)
 }
 
 fn is_for_people(config: &Config) -> bool {
@@ -63,7 +54,7 @@ fn is_for_people(config: &Config) -> bool {
     }
 }
 
-fn pretty(writer: NonBlocking) -> impl Layer<Registry> + Send + Sync {
+fn pretty(writer: Lines) -> impl Layer<Registry> + Send + Sync {
     fmt::layer().compact().with_target(false).with_ansi(std::io::stdout().is_terminal()).with_writer(writer)
 }
 

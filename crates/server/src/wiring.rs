@@ -194,6 +194,8 @@ pub(crate) fn api_config(config: &Config) -> tidings_api::Config {
         max_batch_body_bytes: config.server.body_limit.max(BATCH_BODY),
         registration: config.auth.registration,
         token_ttl: config.auth.token_ttl,
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        metrics: config.server.metrics_addr.is_none(),
     }
 }
 

@@ -14,6 +14,7 @@ mod upkeep;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -30,6 +31,7 @@ pub struct FakeStore {
     tables: Mutex<Tables>,
     faults: Mutex<Faults>,
     changes: watch::Sender<u64>,
+    accept_wait_millis: AtomicU64,
 }
 
 #[derive(Default)]
@@ -47,7 +49,22 @@ impl Default for FakeStore {
 impl FakeStore {
     /// A store that ends what it ends by itself under these policies.
     pub fn with_policies(policies: Policies) -> Self {
-        Self { tables: Mutex::new(Tables::new(policies)), faults: Mutex::default(), changes: watch::Sender::new(0) }
+        Self {
+            tables: Mutex::new(Tables::new(policies)),
+            faults: Mutex::default(),
+            changes: watch::Sender::new(0),
+            accept_wait_millis: AtomicU64::new(0),
+        }
+    }
+
+    /// From now on it says that a notification would wait this long, in whole milliseconds.
+    pub fn set_accept_wait(&self, wait: Duration) {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.accept_wait_millis.store(millis, Ordering::Relaxed);
+    }
+
+    fn accept_wait_now(&self) -> Duration {
+        Duration::from_millis(self.accept_wait_millis.load(Ordering::Relaxed))
     }
 
     /// The next call fails and changes nothing. Several errors make several calls fail, in order.

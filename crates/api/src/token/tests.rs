@@ -196,3 +196,14 @@ fn scopes_are_whole_words() {
 fn keys_do_not_show_their_secret() {
     assert_eq!(format!("{:?}", keys()), "Keys { require_expiry: true, .. }");
 }
+
+#[test]
+fn a_token_of_an_account_is_told_from_others() {
+    let claims = Claims { user_id: Some(Uuid::from_u128(7)), exp: Some(NOW + 60), ..Claims::default() };
+    let of_account = keys().issue_to_account(&claims).unwrap();
+    let verified = Verified { claims: claims.clone(), is_of_account: true };
+    assert_eq!(keys().read(&of_account, now()), Ok(verified));
+    assert_eq!(keys().verify(&of_account, now()), Ok(claims.clone()));
+    let by_operator = keys().issue(&claims).unwrap();
+    assert_eq!(keys().read(&by_operator, now()), Ok(Verified { claims, is_of_account: false }));
+}

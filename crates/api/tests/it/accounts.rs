@@ -1,5 +1,7 @@
 //! Users, registering, logging in.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -124,4 +126,69 @@ async fn a_password_has_to_be_long_enough() {
     let body = json!({"username": "ada", "email": "ada@example.com", "password": "short"});
     let answer = world.post("/api/auth/register", "", &body).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["errors"][0]["field"]), (400, &json!("password")));
+}
+
+#[tokio::test]
+async fn whoever_guesses_a_password_is_slowed_down() {
+    let world = World::new().await;
+    let guess = async |username: &'static str| {
+        world.post("/api/auth/login", "", &json!({"username": username, "password": "wrong horse"})).await
+    };
+    for _ in 0..10 {
+        assert_eq!(guess("testuser").await.status, 401);
+    }
+    let refused = guess("testuser").await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "rate_limited"));
+    assert_eq!(refused.header("retry-after"), "30");
+    assert_eq!(guess("nobody").await.status, 401, "other names are not concerned");
+    world.clock.advance(Duration::from_secs(30));
+    assert_eq!(guess("testuser").await.status, 401);
+    assert_eq!(guess("testuser").await.status, 429);
+}
+
+#[tokio::test]
+async fn whoever_logs_in_may_do_so_again() {
+    let world = open_world().await;
+    let body = json!({"username": "ada", "email": "ada@example.com", "password": PASSWORD});
+    assert_eq!(world.post("/api/auth/register", "", &body).await.status, 201);
+    for _ in 0..15 {
+        let session = world.post("/api/auth/login", "", &json!({"username": "ada", "password": PASSWORD})).await;
+        assert_eq!(session.status, 200, "{}", session.text);
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_not_made_by_the_dozen() {
+    let world = open_world().await;
+    let register = async |number: usize| {
+        // Too short a password costs nothing to refuse, and counts all the same.
+        let body = json!({"username": format!("u{number}"), "email": "a@example.com", "password": "short"});
+        world.post("/api/auth/register", "", &body).await.status.as_u16()
+    };
+    for number in 0..20 {
+        assert_eq!(register(number).await, 400);
+    }
+    assert_eq!(register(20).await, 429);
+    world.clock.advance(Duration::from_secs(10));
+    assert_eq!(register(21).await, 400);
+}
+
+#[tokio::test]
+async fn the_token_of_a_deleted_account_is_worth_nothing() {
+    let world = open_world().await;
+    let body = json!({"username": "ada", "email": "ada@example.com", "password": PASSWORD});
+    let registered = world.post("/api/auth/register", "", &body).await.json();
+    let token = registered["token"].as_str().unwrap().to_owned();
+    let path = format!("/api/users/{}", registered["user"]["id"].as_str().unwrap());
+    assert_eq!(world.get(&path, &token).await.status, 200);
+    assert_eq!(world.with_body("DELETE", &path, &token, &json!({})).await.status, 204);
+    let forged = world.get("/api/notifications", "not a token").await;
+    for (method, path) in [("GET", "/api/notifications"), ("POST", "/api/notifications"), ("GET", path.as_str())] {
+        let answer = world.with_body(method, path, &token, &note_to(TESTUSER)).await;
+        assert_eq!((answer.status.as_u16(), &answer.text), (401, &forged.text), "{method} {path}");
+    }
+    // The name may be taken anew; that does not bring the old token back.
+    assert_eq!(world.post("/api/auth/register", "", &body).await.status, 201);
+    assert_eq!(world.get("/api/notifications", &token).await.status, 401);
+    assert_eq!(world.get("/api/notifications", &world.mine()).await.status, 200, "operators make tokens for whomever");
 }

@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::Request;
 use serde_json::{Value, json};
 
+use tidings_api::Config;
 use tidings_api::token::{Claims, Keys};
 use tidings_core::error::StoreError;
 use tidings_core::time::Clock;
@@ -190,4 +191,37 @@ async fn no_other_origin_is_let_in() {
     let answer = world.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 405);
     assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")));
+}
+
+#[tokio::test]
+async fn every_route_names_the_fields_at_fault() {
+    let world = World::with(Config { registration: true, ..Config::default() }).await;
+    let (me, receipts) = (format!("/api/users/{TESTUSER}"), format!("/api/users/{TESTUSER}/inbox/receipts"));
+    for (method, path, body, code, field) in [
+        ("POST", "/api/auth/login", json!({"username": "ada"}), "missing_fields", "password"),
+        ("POST", "/api/auth/login", json!({"username": 7, "password": "x"}), "invalid_field", "username"),
+        ("POST", "/api/auth/register", json!({"username": "ada", "password": "x"}), "missing_fields", "email"),
+        ("POST", "/api/auth/register", json!({"role": "admin"}), "invalid_field", "role"),
+        ("POST", "/api/users", json!({}), "missing_fields", "username"),
+        ("POST", "/api/users", json!({"username": "x", "id": "7"}), "invalid_field", "id"),
+        ("PATCH", me.as_str(), json!({"email": 7}), "invalid_field", "email"),
+        ("PATCH", me.as_str(), json!({"e-mail": "x"}), "invalid_field", "e-mail"),
+        ("POST", receipts.as_str(), json!({"upTo": 1}), "missing_fields", "receipt"),
+        ("POST", receipts.as_str(), json!({"receipt": "seen", "upTo": 1}), "invalid_field", "receipt"),
+        ("POST", receipts.as_str(), json!({"receipt": 1, "upTo": 1}), "invalid_field", "receipt"),
+        ("POST", receipts.as_str(), json!({"receipt": "read", "numbers": [1, -2]}), "invalid_field", "numbers[1]"),
+        ("POST", "/api/dead-letters/redrive", json!({"userId": "me"}), "invalid_field", "userId"),
+        ("POST", "/api/dead-letters/redrive", json!({"from": "yesterday"}), "invalid_field", "from"),
+        ("POST", "/api/notifications/batch", json!({"notifications": {}}), "invalid_field", "notifications"),
+        ("GET", "/api/notifications?limit=0", json!({}), "invalid_field", "limit"),
+        ("GET", "/api/users?after=me", json!({}), "invalid_field", "after"),
+        ("GET", "/api/dead-letters?status=x", json!({}), "invalid_field", "status"),
+    ] {
+        let answer = world.with_body(method, path, &world.admin(), &body).await;
+        let told = answer.json();
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, code), "{method} {path} {body}: {told}");
+        assert_eq!(told["errors"][0]["field"], field, "{method} {path} {body}: {told}");
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains(field) && !message.contains("at line"), "{message}");
+    }
 }

@@ -112,6 +112,14 @@ fn a_bad_item_of_a_batch_spoils_no_other() {
 fn a_batch_has_items_but_not_too_many() {
     assert_eq!(parse_batch(b"{}").unwrap_err().code, ErrorCode::MISSING_FIELDS);
     assert_eq!(parse_batch(br#"{"notifications":[]}"#).unwrap_err().code, ErrorCode::MISSING_FIELDS);
+    for bad in [r#"{"notifications":"x"}"#, r#"{"notifications":[],"notifications":[]}"#] {
+        let problem = parse_batch(bad.as_bytes()).unwrap_err();
+        assert_eq!(
+            (problem.code, problem.errors[0].field.as_str()),
+            (ErrorCode::INVALID_FIELD, "notifications"),
+            "{bad}"
+        );
+    }
     let many = format!(r#"{{"notifications":[{}]}}"#, vec!["{}"; 1001].join(","));
     assert_eq!(parse_batch(many.as_bytes()).unwrap_err().code, ErrorCode::INVALID_FIELD);
 }

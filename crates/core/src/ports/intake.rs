@@ -42,12 +42,18 @@ pub trait Intake: Send + Sync {
     /// - Concurrent calls with one key MUST yield one `Accepted`.
     async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Acceptance>, StoreError>;
 
-    /// How long a batch that came now would wait for its turn, about: zero while the store keeps up.
-    fn accept_wait(&self) -> Duration {
-        Duration::ZERO
-    }
-
     /// What `accept` would answer to a key already used, without storing anything; `None` if the key is new. The
     /// present is the time at which keys are judged expired.
     async fn replay(&self, key: &Idempotency, now: crate::time::Timestamp) -> Result<Option<Acceptance>, StoreError>;
+
+    /// How long a batch given now would wait until it is durable, as far as that can be told from what waits already.
+    /// Overload is judged by it.
+    ///
+    /// - MUST cost no more than a few loads: it is asked for every request, before its body is read.
+    /// - MUST NOT stay above zero when nothing waits, or nobody would ever be let in again.
+    ///
+    /// A store that cannot tell says zero.
+    fn accept_wait(&self) -> Duration {
+        Duration::ZERO
+    }
 }

@@ -26,7 +26,7 @@ impl Follower {
     /// One notification.
     pub async fn record(&self, caller: &Caller, id: MessageId) -> Result<Record, Problem> {
         let record = self.history.record(caller.tenant, id).await?;
-        record.filter(|record| caller.may_read(record.summary.user)).ok_or_else(not_found)
+        record.filter(|record| caller.may_read(record.summary.user)).ok_or_else(Problem::not_found)
     }
 
     /// A page of notifications; of the caller's own, unless they may read any.
@@ -59,11 +59,7 @@ impl Follower {
                 let message = format!("The notification cannot be cancelled any more: it is {}", state.as_str());
                 Err(Problem::new(ErrorCode::NOT_CANCELLABLE, message))
             }
-            None => Err(not_found()),
+            None => Err(Problem::not_found()),
         }
     }
-}
-
-fn not_found() -> Problem {
-    Problem::new(ErrorCode::NOT_FOUND, "There is no such notification")
 }

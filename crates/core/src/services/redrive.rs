@@ -47,7 +47,7 @@ pub struct Bulk {
 impl Reviewer {
     /// One dead letter.
     pub async fn dead_letter(&self, tenant: TenantId, id: MessageId) -> Result<DeadLetter, Problem> {
-        self.dead_letters.dead_letter(tenant, id).await?.ok_or_else(not_found)
+        self.dead_letters.dead_letter(tenant, id).await?.ok_or_else(Problem::not_found)
     }
 
     /// A page of dead letters.
@@ -180,7 +180,7 @@ impl Reviewer {
             Some(Reviewed::Done(letter)) => Ok(*letter),
             Some(Reviewed::Closed(status)) if status.is_open() => Err(erased()),
             Some(Reviewed::Closed(status)) => Err(closed(status)),
-            None => Err(not_found()),
+            None => Err(Problem::not_found()),
         }
     }
 }
@@ -191,8 +191,4 @@ fn erased() -> Problem {
 
 fn closed(status: ReviewStatus) -> Problem {
     Problem::new(ErrorCode::DEAD_LETTER_CLOSED, format!("The dead letter is already {}", status.as_str()))
-}
-
-fn not_found() -> Problem {
-    Problem::new(ErrorCode::NOT_FOUND, "There is no such dead letter")
 }

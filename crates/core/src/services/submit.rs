@@ -44,6 +44,11 @@ pub struct Submitter {
 }
 
 impl Submitter {
+    /// How long a notification given now would wait for the store; see [`overload`](crate::overload).
+    pub fn accept_wait(&self) -> Duration {
+        self.intake.accept_wait()
+    }
+
     /// Accepts one draft. `header_key` is the key of the `Idempotency-Key` header, which wins over the one in the body.
     pub async fn submit(
         &self,

@@ -79,16 +79,16 @@ impl Users {
         match self.catalog.update_user(caller.tenant, user, changed, self.clock.now()).await? {
             Some(Ok(user)) => Ok(user),
             Some(Err(conflict)) => Err(taken(conflict)),
-            None => Err(not_found()),
+            None => Err(Problem::not_found()),
         }
     }
 
     /// A user.
     pub async fn read(&self, caller: &Caller, user: UserId) -> Result<User, Problem> {
         if !caller.may_read(Some(user)) {
-            return Err(not_found());
+            return Err(Problem::not_found());
         }
-        self.catalog.user(caller.tenant, user).await?.ok_or_else(not_found)
+        self.catalog.user(caller.tenant, user).await?.ok_or_else(Problem::not_found)
     }
 
     /// A page of users.
@@ -106,10 +106,10 @@ impl Users {
     /// upkeep completes it.
     pub async fn delete(&self, caller: &Caller, user: UserId) -> Result<(), Problem> {
         if !caller.may_change(Some(user)) {
-            return Err(if caller.may_read(Some(user)) { not_yours() } else { not_found() });
+            return Err(if caller.may_read(Some(user)) { not_yours() } else { Problem::not_found() });
         }
         if !self.catalog.delete_user(caller.tenant, user, self.clock.now()).await? {
-            return Err(not_found());
+            return Err(Problem::not_found());
         }
         while !self.upkeep.erase(caller.tenant, user, self.clock.now(), ERASURE_STEP).await? {}
         Ok(())
@@ -163,10 +163,6 @@ fn refuse(errors: Vec<FieldError>) -> Result<(), Problem> {
 
 fn taken(conflict: UserConflict) -> Problem {
     Problem::field(ErrorCode::USER_EXISTS, conflict.field(), "is taken")
-}
-
-fn not_found() -> Problem {
-    Problem::new(ErrorCode::NOT_FOUND, "There is no such user")
 }
 
 fn not_yours() -> Problem {

@@ -1,6 +1,6 @@
 //! Kinds of settings: how their text is read, and how what they allow is told.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Flag,
     /// An IP address.
     Address,
+    /// An IP address and a port.
+    Endpoint,
     /// IP networks, separated by commas.
     Networks,
     /// A URL with one of some schemes.
@@ -51,6 +53,7 @@ pub(crate) enum Value {
     Times(Vec<Duration>),
     Flag(bool),
     Address(IpAddr),
+    Endpoint(SocketAddr),
     Networks(Vec<IpNet>),
     Off,
 }
@@ -80,6 +83,7 @@ impl Kind {
             }
             Self::Flag => word.parse().ok().map(Value::Flag),
             Self::Address => word.parse().ok().map(Value::Address),
+            Self::Endpoint => word.parse().ok().map(Value::Endpoint),
             Self::Networks => word.split(',').map(parse_network).collect::<Option<Vec<_>>>().map(Value::Networks),
             Self::Url(schemes) => is_url(word, schemes).then(|| Value::Text(word.to_owned())),
             Self::Folder => Some(Value::Text(word.to_owned())),
@@ -109,6 +113,7 @@ impl Kind {
             Self::Choice(words) => one_of(words),
             Self::Flag => one_of(&["true", "false"]),
             Self::Address => "an IP address such as 127.0.0.1 or ::".to_owned(),
+            Self::Endpoint => "an IP address and a port such as 127.0.0.1:9464 or [::1]:9464".to_owned(),
             Self::Networks => "IP networks separated by commas, such as 10.0.0.0/8,fd00::/8".to_owned(),
             Self::Url(schemes) => format!("a URL that starts with {}://", schemes.join(":// or ")),
             Self::Folder => "the path of a folder".to_owned(),
@@ -176,6 +181,7 @@ from_value! {
     Duration, Value::Time(time) => Some(*time);
     Vec<Duration>, Value::Times(times) => Some(times.clone());
     IpAddr, Value::Address(address) => Some(*address);
+    SocketAddr, Value::Endpoint(address) => Some(*address);
     Vec<IpNet>, Value::Networks(networks) => Some(networks.clone());
 }
 
@@ -210,6 +216,8 @@ mod tests {
     fn addresses_networks_and_urls_are_checked() {
         assert!(allows(Kind::Address, "::1") && !allows(Kind::Address, "localhost"));
         assert!(allows(Kind::Networks, "10.0.0.0/8, ::1") && !allows(Kind::Networks, "10.0.0.0/33"));
+        assert!(allows(Kind::Endpoint, "127.0.0.1:9464") && allows(Kind::Endpoint, "[::1]:0"));
+        assert!(!allows(Kind::Endpoint, "127.0.0.1") && !allows(Kind::Endpoint, "localhost:9464"));
         let web = Kind::Url(&["http", "https"]);
         assert!(
             allows(web, "https://example.com/x") && !allows(web, "ftp://example.com") && !allows(web, "example.com")

@@ -19,7 +19,8 @@ pub(crate) struct Process;
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let dropped = ConstCounter::new(super::dropped_lines());
-        put(&mut encoder, "log_lines_dropped", "Log lines dropped because they were not read fast enough.", &dropped)?;
+        let help = "Log lines lost because they were not read fast enough or could not be written.";
+        put(&mut encoder, "tidings_log_lines_dropped", help, &dropped)?;
         if let Some(times) = Times::read() {
             let cpu = ConstCounter::new(times.cpu.as_secs_f64());
             put(&mut encoder, "process_cpu_seconds", "Processor time spent, user and system.", &cpu)?;

@@ -138,6 +138,11 @@ impl World {
         self.addr
     }
 
+    /// Where metrics are served by themselves, if they are.
+    pub(crate) fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.app.metrics_addr
+    }
+
     /// Moves time forward and lets the product notice.
     pub(crate) fn advance(&self, by: Duration) {
         self.clock.advance(by);

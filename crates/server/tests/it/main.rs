@@ -10,6 +10,8 @@ mod bad_input;
 #[cfg(test)]
 mod batch;
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod channels;
 #[cfg(test)]
 mod contract;
@@ -28,6 +30,12 @@ mod idempotency;
 #[cfg(test)]
 mod inbox;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod operation;
+#[cfg(test)]
 mod retries;
+#[cfg(test)]
+mod tenants;
 #[cfg(test)]
 mod users;

@@ -128,23 +128,30 @@ struct Health {
     failed_at: Mutex<Option<Instant>>,
     /// The work that waits for the thread or is being done, in rows or so.
     queued: AtomicU64,
-    /// How long a row takes lately, in nanoseconds.
-    nanos_per_row: AtomicU64,
+    /// How long a group takes lately, in nanoseconds.
+    group_nanos: AtomicU64,
 }
 
 impl Health {
     /// How long a write that came now would wait.
+    ///
+    /// It waits for the group under way and goes with the next one, unless more is waiting than fits into that.
     fn wait(&self) -> Duration {
-        let nanos = self.nanos_per_row.load(Ordering::Relaxed);
-        Duration::from_nanos(self.queued.load(Ordering::Relaxed).saturating_mul(nanos))
+        match self.queued.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            rows => {
+                let groups = 1 + rows.div_ceil(GROUP as u64);
+                Duration::from_nanos(self.group_nanos.load(Ordering::Relaxed).saturating_mul(groups))
+            }
+        }
     }
 
-    /// Work was done: the pace is a moving average, so that one slow commit does not count for all.
+    /// A group was done. Its pace is a moving average, so that one slow commit is soon forgotten.
     fn done(&self, rows: u64, took: Duration) {
         self.queued.fetch_sub(rows, Ordering::Relaxed);
-        let now = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / rows.max(1);
-        let before = self.nanos_per_row.load(Ordering::Relaxed);
-        self.nanos_per_row.store(before - before / 8 + now / 8, Ordering::Relaxed);
+        let now = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let before = self.group_nanos.load(Ordering::Relaxed);
+        self.group_nanos.store(before - before / 4 + now / 4, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Taking notifications in.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tidings_core::error::StoreError;
@@ -25,6 +26,10 @@ impl Intake for FakeStore {
             let known = tables.keys.get(&key.key).filter(|known| known.expires_at > now);
             known.map(|known| answer(known, key))
         })
+    }
+
+    fn accept_wait(&self) -> Duration {
+        self.accept_wait_now()
     }
 }
 
