@@ -207,6 +207,8 @@ impl Dispatcher {
     async fn wait(&self, nap: Option<Duration>) {
         let nap = nap.unwrap_or(LONGEST_NAP);
         tokio::select! {
+            // In this order, not in any: a simulation has to be able to do the same twice.
+            biased;
             () = self.shared.stop.cancelled() => {}
             () = self.shared.bell.notified() => {}
             () = self.shared.ports.broker.woken() => {}

@@ -80,6 +80,7 @@ impl Settler {
         let mut receiver = self.receiver.lock().await;
         loop {
             let first = tokio::select! {
+                biased;
                 batch = receiver.recv() => batch,
                 () = self.flush.cancelled(), if !receiver.is_closed() => {
                     receiver.close();

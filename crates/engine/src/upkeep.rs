@@ -14,6 +14,9 @@ use tracing::{debug, info, warn};
 use crate::config::{Ports, Shared};
 use crate::tasks::pause;
 
+/// How often a chore looks whether its clock was moved.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
+
 /// How many rows one step touches.
 const STEP: usize = 500;
 
@@ -57,9 +60,24 @@ impl Upkeep {
         Self { shared, reviewer }
     }
 
+    /// Waits until so much time has passed, by the runtime's clock or by the one that can be moved; `false` when it is
+    /// time to stop instead. What becomes due by the latter must not wait for the former.
+    async fn rest(&self, time: Duration) -> bool {
+        let (began, ends) = (self.shared.now(), Instant::now() + time);
+        loop {
+            let left = ends.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.shared.now().since(began) >= time {
+                return !self.shared.stop.is_cancelled();
+            }
+            if !pause(&self.shared.stop, left.min(LOOK_AT_CLOCK)).await {
+                return false;
+            }
+        }
+    }
+
     /// Expires and deletes what has been kept long enough, until the stop.
     pub(crate) async fn run_retention(self: Arc<Self>) {
-        while pause(&self.shared.stop, self.shared.config.sweep_every).await {
+        while self.rest(self.shared.config.sweep_every).await {
             if let Err(error) = self.sweep().await {
                 warn!("The retention sweep was interrupted and will begin anew: {error}");
             }
@@ -87,7 +105,7 @@ impl Upkeep {
 
     /// Forgets idempotency keys that have expired, until the stop.
     pub(crate) async fn run_keys(self: Arc<Self>) {
-        while pause(&self.shared.stop, KEYS_EVERY).await {
+        while self.rest(KEYS_EVERY).await {
             if let Err(error) = self.forget_keys().await {
                 warn!("Expired idempotency keys could not be forgotten: {error}");
             }
@@ -116,7 +134,7 @@ impl Upkeep {
             if let Err(error) = self.erase_pending().await {
                 warn!("Interrupted erasures could not be completed and are taken up again: {error}");
             }
-            if !pause(&self.shared.stop, ERASURES_EVERY).await {
+            if !self.rest(ERASURES_EVERY).await {
                 return;
             }
         }
@@ -147,7 +165,7 @@ impl Upkeep {
     /// Redrives dead letters that are due for it, until the stop.
     pub(crate) async fn run_redrives(self: Arc<Self>) {
         let mut refused = Refused { ids: HashSet::new(), since: Instant::now() };
-        while pause(&self.shared.stop, REDRIVES_EVERY).await {
+        while self.rest(REDRIVES_EVERY).await {
             if refused.since.elapsed() >= REFUSED_FOR {
                 refused = Refused { ids: HashSet::new(), since: Instant::now() };
             }

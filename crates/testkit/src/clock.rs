@@ -12,6 +12,7 @@ pub const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 #[derive(Debug)]
 pub struct ManualClock {
     millis: AtomicI64,
+    steady: AtomicI64,
 }
 
 impl Default for ManualClock {
@@ -23,10 +24,11 @@ impl Default for ManualClock {
 impl ManualClock {
     /// A clock that shows `now`.
     pub const fn at(now: Timestamp) -> Self {
-        Self { millis: AtomicI64::new(now.as_millis()) }
+        Self { millis: AtomicI64::new(now.as_millis()), steady: AtomicI64::new(now.as_millis()) }
     }
 
-    /// Shows `now` from here on, be it earlier or later than before.
+    /// Shows `now` from here on, be it earlier or later than before, as when somebody sets the clock of a machine: the steady
+    /// scale does not notice.
     pub fn set(&self, now: Timestamp) {
         self.millis.store(now.as_millis(), Ordering::SeqCst);
     }
@@ -35,6 +37,7 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) -> Timestamp {
         let now = self.now() + by;
         self.set(now);
+        self.steady.store((self.steady() + by).as_millis(), Ordering::SeqCst);
         now
     }
 }
@@ -42,5 +45,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.millis.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Timestamp {
+        Timestamp::from_millis(self.steady.load(Ordering::SeqCst))
     }
 }

@@ -13,6 +13,7 @@ pub mod store;
 pub mod conformance;
 
 pub mod faults;
+pub mod sim;
 
 pub use broker::FakeBroker;
 pub use clock::ManualClock;

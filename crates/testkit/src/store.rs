@@ -21,10 +21,11 @@ use parking_lot::Mutex;
 use tidings_core::error::StoreError;
 use tidings_core::id::{MessageId, TenantId};
 use tidings_core::notification::Record;
+use tidings_core::ports::dead_letters::DeadLetter;
 use tidings_core::retry::Policies;
 use tokio::sync::watch;
 
-use rows::Tables;
+use rows::{Row, Tables};
 
 /// A store in memory.
 pub struct FakeStore {
@@ -32,6 +33,19 @@ pub struct FakeStore {
     faults: Mutex<Faults>,
     changes: watch::Sender<u64>,
     accept_wait_millis: AtomicU64,
+}
+
+/// All that a store keeps of one notification.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The notification with its journal.
+    pub record: Record,
+    /// How often its chain was redriven before.
+    pub redrives: u32,
+    /// Its dead letter, if it is one.
+    pub letter: Option<DeadLetter>,
 }
 
 #[derive(Default)]
@@ -80,6 +94,22 @@ impl FakeStore {
     /// The greatest id of a notification that was stored and still is.
     pub fn last_id(&self) -> Option<MessageId> {
         self.tables.lock().notifications.last_key_value().map(|(id, _)| *id)
+    }
+
+    /// Every notification of every tenant with its dead letter, by id. It looks past the faults that a test has switched on.
+    pub fn everything(&self) -> Vec<Kept> {
+        let tables = self.tables.lock();
+        let kept = |(id, row): (&MessageId, &Row)| {
+            let tenant = row.notification.tenant;
+            let record = tables.record(tenant, *id)?;
+            Some(Kept { tenant, record, redrives: row.notification.redrives, letter: tables.dead_letter(tenant, *id) })
+        };
+        tables.notifications.iter().filter_map(kept).collect()
+    }
+
+    /// How many deleted users are not wholly erased. It looks past the faults that a test has switched on.
+    pub fn unfinished_erasures(&self) -> usize {
+        self.tables.lock().erasures.len()
     }
 
     /// Waits until a notification fits `fits`, and gives its record. `None` when the time is up. It looks past the

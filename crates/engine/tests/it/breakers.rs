@@ -66,6 +66,21 @@ async fn a_probe_that_fails_opens_it_for_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_makes_its_pause_no_longer() {
+    let world = World::new().await;
+    let _engine = world.engine().await;
+    broken(&world).await;
+    world.sender.always(&host(TARGET), Verdict::Delivered);
+    world.clock.set(world.now() - Duration::from_hours(2));
+    world.no_more_calls_than(world.sender.calls().len(), Duration::from_secs(5)).await;
+    let before = world.sender.calls().len();
+    world.clock.advance(world.config.breaker.open_for);
+    world.submit(world.webhook(TARGET)).await;
+    world.calls(before + 1).await;
+    assert_eq!(world.metric("breaker_opened_total"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn refusals_do_not_open_it() {
     let world = World::new().await;
     let _engine = world.engine().await;

@@ -26,6 +26,19 @@ async fn what_was_kept_long_enough_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_moved_makes_a_sweep_due() {
+    let mut world = World::new().await;
+    world.config.sweep_every = Duration::from_hours(1);
+    let _engine = world.engine().await;
+    let id = world.submit(world.email()).await;
+    world.until_it_is(id, State::Delivered).await;
+    world.advance(8 * DAY);
+    let began = tokio::time::Instant::now();
+    eventually(|| async { world.record(id).await.is_none() }).await;
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_interrupted_erasure_is_completed() {
     let world = World::new().await;
     let before = world.engine().await;

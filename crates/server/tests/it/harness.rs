@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ pub(crate) struct World {
     pub(crate) mail: SmtpCatcher,
     pub(crate) web: HttpCatcher,
     pub(crate) http: reqwest::Client,
-    _dir: TempDir,
+    dir: TempDir,
+    sources: Sources,
 }
 
 /// What the server answered.
@@ -117,17 +119,35 @@ impl World {
         .collect();
         environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let sources = Sources { env: environment, toml: Some(toml.to_owned()), ..Sources::default() };
-        let config = Config::load(&sources).unwrap();
         let clock = Arc::new(SystemClock::default());
-        let overrides = Overrides { clock: Some(clock.clone()), seed_users: true, ..Overrides::default() };
-        let app = App::start(config, overrides).await.unwrap();
+        let app = launch(&sources, &clock).await;
         let addr = app.addr;
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { app, addr, clock, mail, web, http, _dir: dir }
+        Self { app, addr, clock, mail, web, http, dir, sources }
     }
 
     pub(crate) async fn stop(self) {
         self.app.stop().await.unwrap();
+    }
+
+    /// Stops it and starts it again on the same directory, at another address.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { app, addr: _, clock, mail, web, http, dir, sources } = self;
+        app.stop().await.unwrap();
+        let app = launch(&sources, &clock).await;
+        let addr = app.addr;
+        Self { app, addr, clock, mail, web, http, dir, sources }
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Whether nothing is being sent, and nothing is due.
+    pub(crate) async fn is_idle(&self) -> bool {
+        let stats = self.app.services.upkeep.stats().await.unwrap();
+        stats.leased == 0 && stats.oldest_due.is_none_or(|due| due > self.clock.now())
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -245,6 +265,11 @@ impl World {
         assert_eq!(record["deliveryStatus"], "dead", "{record:#}");
         id
     }
+}
+
+async fn launch(sources: &Sources, clock: &Arc<SystemClock>) -> App {
+    let overrides = Overrides { clock: Some(clock.clone()), seed_users: true, ..Overrides::default() };
+    App::start(Config::load(sources).unwrap(), overrides).await.unwrap()
 }
 
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {

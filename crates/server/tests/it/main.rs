@@ -36,6 +36,8 @@ mod operation;
 #[cfg(test)]
 mod retries;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod tenants;
 #[cfg(test)]
 mod users;

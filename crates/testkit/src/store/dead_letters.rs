@@ -44,7 +44,7 @@ impl DeadLetters for FakeStore {
 }
 
 impl Tables {
-    fn dead_letter(&self, tenant: TenantId, id: MessageId) -> Option<DeadLetter> {
+    pub(super) fn dead_letter(&self, tenant: TenantId, id: MessageId) -> Option<DeadLetter> {
         Some(read(self.row(tenant, id)?, self.letters.get(&id)?))
     }
 
@@ -63,9 +63,10 @@ impl Tables {
     }
 
     fn review(&mut self, tenant: TenantId, id: MessageId, review: Review, now: Timestamp) -> Option<Reviewed> {
-        self.row(tenant, id)?;
+        let has_content = self.row(tenant, id)?.content.is_some();
         let letter = self.letters.get_mut(&id)?;
-        if !letter.review_status.is_open() {
+        let is_possible = has_content || !matches!(review, Review::Redrive(_));
+        if !letter.review_status.is_open() || !is_possible {
             return Some(Reviewed::Closed(letter.review_status));
         }
         match review {
