@@ -98,7 +98,7 @@ enum Command {
     /// Make a token for the API
     Token(token::Args),
     /// List, show, redrive or discard dead letters of a running server
-    Dlq(dlq::Args),
+    Dlq(Box<dlq::Args>),
     /// Print the settings in force and where each came from; secrets are masked
     Config,
     /// Bring the store in the data directory up to date; `serve` does this by itself
@@ -108,7 +108,7 @@ enum Command {
     /// Look for everything that is known to go wrong
     Doctor(doctor::Args),
     /// Measure how fast this machine is
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     /// Write the generated documentation
     #[command(hide = true)]
     Docs(docs::Args),
@@ -145,8 +145,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dev(args) => many_threads()?.finish(dev::run(args, sources)),
         Command::Serve(args) => many_threads()?.finish(serve::run(load()?, args.accept_loss)),
         Command::Send(args) => one_thread()?.finish(send::run(*args, &load()?, &sources)),
-        Command::Dlq(args) => one_thread()?.finish(dlq::run(args, &load()?, &sources)),
-        Command::Bench(args) => many_threads()?.finish(bench::run(args)),
+        Command::Dlq(args) => one_thread()?.finish(dlq::run(*args, &load()?, &sources)),
+        Command::Bench(args) => many_threads()?.finish(bench::run(*args, sources.flags)),
         Command::Doctor(args) => {
             let config = load()?;
             one_thread()?.finish(async { Ok(doctor::run(&config, args).await) })

@@ -4,19 +4,26 @@
 use std::io;
 use std::net::SocketAddr;
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// How much room is made for each read.
 const READ_AT_LEAST: usize = 4096;
 /// The longest head and the longest answer that are taken.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// A connection that rested for longer may have been closed by the server meanwhile; it is opened anew.
+const RESTS_AT_MOST: Duration = Duration::from_secs(4);
 
 /// One connection with at most one request in flight.
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// It cannot carry another request: the last one failed or was cut off, or the server closes it.
+    is_spent: bool,
 }
 
 /// An answer; it borrows the buffer of its connection.
@@ -32,12 +39,17 @@ impl Connection {
     /// Connects.
     pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
+        // Where nobody listens, the system may choose the very port that is called as the caller's own.
+        if stream.local_addr()? == stream.peer_addr()? {
+            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens there"));
+        }
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(READ_AT_LEAST) })
+        Ok(Self { stream, buffer: Vec::with_capacity(READ_AT_LEAST), is_spent: false })
     }
 
     /// Sends a whole request, head and body, and waits for its whole answer.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
+        self.is_spent = true;
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let head = loop {
@@ -50,6 +62,7 @@ impl Connection {
         while self.buffer.len() < end {
             self.fill().await?;
         }
+        self.is_spent = head.closes;
         let body = self.buffer.get(head.length..end).unwrap_or_default();
         Ok(Answer { status: head.status, body, closes: head.closes })
     }
@@ -63,6 +76,34 @@ impl Connection {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+/// A connection that is opened anew when it failed, was closed or rested for too long.
+pub(crate) struct Link {
+    address: SocketAddr,
+    connection: Option<Connection>,
+    used_at: Instant,
+}
+
+impl Link {
+    /// A link; nothing is opened yet.
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        Self { address, connection: None, used_at: Instant::now() }
+    }
+
+    /// Sends a whole request and waits for its whole answer. `now` is the present, which callers have at hand.
+    pub(crate) async fn exchange(&mut self, request: &[u8], now: Instant) -> io::Result<Answer<'_>> {
+        let rested = now.saturating_duration_since(self.used_at) > RESTS_AT_MOST;
+        self.used_at = now;
+        if rested || self.connection.as_ref().is_some_and(|connection| connection.is_spent) {
+            self.connection = None;
+        }
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.address).await?,
+        };
+        self.connection.insert(connection).exchange(request).await
     }
 }
 
@@ -185,6 +226,35 @@ mod tests {
         let mut connection = Connection::open(answering(vec![cut]).await).await.unwrap();
         let error = connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    async fn answer_with(stream: &mut TcpStream, answers: &[&str]) {
+        for answer in answers {
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_opens_what_was_closed_and_uses_what_is_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let mut requests_by_connection = Vec::new();
+            for answers in [vec!["HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"], vec!["HTTP/1.1 200 OK\r\n\r\n"; 2]] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                requests_by_connection.push(answers.len());
+                answer_with(&mut stream, &answers).await;
+            }
+            requests_by_connection
+        });
+        let mut link = Link::to(address);
+        for _ in 0..3 {
+            let answer = link.exchange(b"GET / HTTP/1.1\r\n\r\n", Instant::now()).await.unwrap();
+            assert_eq!(answer.status, 200);
+        }
+        assert_eq!(serving.await.unwrap(), [1, 2]);
     }
 
     #[test]

@@ -10,23 +10,28 @@ use tokio::time::Instant;
 const FLUSHES: usize = 50;
 const PAGE: [u8; 4096] = [7; 4096];
 /// No disk is as fast as this; it is memory that is flushed to.
-const TOO_FAST: Duration = Duration::from_micros(8);
+pub(crate) const TOO_FAST: Duration = Duration::from_micros(8);
 
-/// Measures in this directory and puts the finding into words.
-pub(crate) async fn describe(directory: &Path) -> String {
+/// The median cost of a flush in this directory; `None` if it cannot be measured.
+pub(crate) async fn flush_cost(directory: &Path) -> Option<Duration> {
     let file = directory.join("flush-probe");
-    let measured = tokio::task::spawn_blocking(move || median_flush(&file)).await;
-    match measured {
-        Ok(Ok(cost)) if cost < TOO_FAST => format!(
-            "fsync on each commit, but the directory is in memory ({} us): choose one on a disk with --dir",
-            cost.as_micros()
-        ),
-        Ok(Ok(cost)) => format!(
-            "fsync on each group commit (WAL, synchronous=FULL); one flush takes {} us here (median)",
-            cost.as_micros()
-        ),
-        Ok(Err(_)) | Err(_) => "fsync on each group commit (WAL, synchronous=FULL)".to_owned(),
-    }
+    tokio::task::spawn_blocking(move || median_flush(&file)).await.ok()?.ok()
+}
+
+/// The kind of file system that a directory is on, as the kernel calls it.
+pub(crate) fn file_system(directory: &Path) -> Option<String> {
+    kind_of(&fs::read_to_string("/proc/self/mountinfo").ok()?, &fs::canonicalize(directory).ok()?)
+}
+
+/// proc(5): the mount point is the fifth field, the kind the first behind the hyphen. The last mount counts of those with
+/// the longest path.
+fn kind_of(mounts: &str, directory: &Path) -> Option<String> {
+    let mounted = mounts.lines().filter_map(|line| {
+        let (place, rest) = line.split_once(" - ")?;
+        let point = place.split(' ').nth(4)?.replace("\\040", " ");
+        directory.starts_with(&point).then(|| (point.len(), rest.split(' ').next().unwrap_or_default()))
+    });
+    mounted.max_by_key(|(length, _)| *length).map(|(_, kind)| kind.to_owned())
 }
 
 fn median_flush(path: &Path) -> io::Result<Duration> {
@@ -50,7 +55,16 @@ mod tests {
     #[tokio::test]
     async fn a_probe_leaves_nothing_behind() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(describe(directory.path()).await.starts_with("fsync"));
+        assert!(flush_cost(directory.path()).await.is_some());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert!(file_system(directory.path()).is_some());
+        assert_eq!(flush_cost(&directory.path().join("gone")).await, None);
+    }
+
+    #[test]
+    fn the_innermost_mount_counts() {
+        let mounts = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n30 22 0:5 / /data rw shared:1 - xfs /dev/vdb rw\n";
+        assert_eq!(kind_of(mounts, Path::new("/data/store")).as_deref(), Some("xfs"));
+        assert_eq!(kind_of(mounts, Path::new("/database")).as_deref(), Some("ext4"));
     }
 }

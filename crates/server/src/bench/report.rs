@@ -1,37 +1,154 @@
 //! What a run found, for people and for machines.
 
+mod text;
+
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use tidings_core::time::{Clock as _, SystemClock, Timestamp};
 
-use crate::bench::load::{Measured, Plan};
+use crate::bench::machine::Machine;
+use crate::bench::measured::Measured;
+use crate::bench::process::Cost;
+use crate::cli::output;
 
-/// The figures of one run. Units are in the names.
+/// The figures of one run. Units are in the names. A section that was not measured is absent.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
     pub(crate) benchmark: &'static str,
-    pub(crate) channel: String,
+    /// Of the program that measured and, unless it was told another, of the server.
+    pub(crate) version: &'static str,
+    pub(crate) finished_at: Timestamp,
+    pub(crate) machine: Machine,
+    pub(crate) plan: Plan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) accept: Option<Accepting>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deliver: Option<Delivering>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recover: Option<Recovering>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) idle: Option<Idling>,
+    /// What it cost the processes of the server within the measured time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<Cost>,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Plan {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) channel: Option<String>,
     pub(crate) connections: usize,
+    /// `closed`: latencies count from the sending, and a server that stalls slows the load down. `closed on delivery`: as
+    /// well, and only so much is under way. `open`: they count from when a request was to be sent.
+    #[serde(rename = "loop")]
+    pub(crate) pace: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate_per_second: Option<u32>,
+    pub(crate) warmup_seconds: f64,
     pub(crate) duration_seconds: f64,
     pub(crate) payload_bytes: usize,
+    /// Notifications in one request; 1 uses the route for one.
+    pub(crate) batch: u32,
     pub(crate) idempotency_keys: bool,
-    pub(crate) accepted: u64,
-    pub(crate) accepts_per_second: f64,
+    pub(crate) users: u64,
+    /// Notifications that were stored before, delivered ones.
+    pub(crate) preloaded: u64,
+    /// Notifications that were stored before, waiting ones.
+    pub(crate) pending: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) under_way_at_most: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) destinations: Option<usize>,
+    /// What the server of our own was told with `--set`; the values of secrets are left out.
+    pub(crate) settings: Vec<String>,
+}
+
+/// What was accepted.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Accepting {
+    pub(crate) per_second: f64,
+    /// Within the measured time.
+    pub(crate) count: u64,
+    /// Warm-up included.
+    pub(crate) count_in_total: u64,
     pub(crate) latency_ms: Latency,
-    /// Answers within the measured time, by status.
     pub(crate) answers_by_status: BTreeMap<u16, u64>,
     pub(crate) connection_failures: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first_connection_failure: Option<String>,
-    /// Warm-up included, so that it can be compared with what was delivered.
-    pub(crate) accepted_in_total: u64,
-    /// How many of these were delivered when the last answer arrived; absent when the server does not say.
+    /// Open loop: requests that were due and were never sent.
+    pub(crate) unsent: u64,
+    /// Of all that were accepted, how many were delivered when the last answer arrived; absent when the server does not
+    /// say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) delivered_by_the_end: Option<u64>,
-    pub(crate) durability: String,
+}
+
+/// What was delivered.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Delivering {
+    pub(crate) per_second: f64,
+    /// Warm-up included.
+    pub(crate) count_in_total: u64,
+    /// Accepted and not delivered when the load ended.
+    pub(crate) waiting_at_the_end: u64,
+    /// The same, after it had had time to finish.
+    pub(crate) never_delivered: u64,
+    /// From before the request was sent until it was delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_ms: Option<Latency>,
+    /// Where these latencies are from.
+    pub(crate) latency_source: &'static str,
+    /// Arrived more than once at our own sinks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repeated: Option<u64>,
+    /// Arrived there although nobody waited for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unexpected: Option<u64>,
+}
+
+/// How it came back after it was killed.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Recovering {
+    /// Deliveries per second before.
+    pub(crate) rate_before: f64,
+    /// From the start of the new process until it says that it is ready.
+    pub(crate) start_to_ready_ms: f64,
+    /// From `kill -9` to the first delivery that was seen.
+    pub(crate) kill_to_first_delivery_ms: f64,
+    /// From ready to the first delivery that was seen; zero if it was seen before.
+    pub(crate) ready_to_first_delivery_ms: f64,
+    /// From `kill -9` to the beginning of the first 200 ms in which nine tenths of the rate before were reached.
+    pub(crate) kill_to_full_rate_ms: f64,
+    pub(crate) store_bytes: u64,
+    pub(crate) filling_seconds: f64,
+}
+
+/// What it costs when there is nothing to do.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Idling {
+    pub(crate) starts: usize,
+    /// Into an empty directory.
+    pub(crate) first_start_ms: Spread,
+    /// Into the directory of the first, after `kill -9`.
+    pub(crate) next_start_ms: Spread,
+    pub(crate) resident_bytes: u64,
+    pub(crate) proportional_bytes: u64,
+    /// Share of one core.
+    pub(crate) cpu_percent: f64,
+    pub(crate) watched_seconds: f64,
 }
 
 /// Quantiles in milliseconds.
@@ -42,173 +159,117 @@ pub(crate) struct Latency {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) max: f64,
+    pub(crate) count: u64,
+}
+
+/// A few values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 impl Latency {
-    fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| millis(histogram.value_at_quantile(quantile));
-        Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: millis(histogram.max()) }
+        let (p50, p90, p99, p999) = (at(0.5), at(0.9), at(0.99), at(0.999));
+        Self { p50, p90, p99, p999, max: millis(histogram.max()), count: histogram.len() }
     }
 }
 
-/// What the run was, beside its plan.
-pub(crate) struct Subject {
-    pub(crate) benchmark: &'static str,
-    pub(crate) channel: String,
-    pub(crate) payload_bytes: usize,
-    pub(crate) idempotency_keys: bool,
-    pub(crate) delivered_by_the_end: Option<u64>,
-    pub(crate) durability: String,
+impl Spread {
+    pub(crate) fn of(durations: &[Duration]) -> Self {
+        let mut sorted: Vec<f64> = durations.iter().copied().map(in_millis).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
+        Self { median: at(sorted.len() / 2), min: at(0), max: at(sorted.len().saturating_sub(1)) }
+    }
 }
 
-impl Report {
-    pub(crate) fn new(subject: Subject, plan: &Plan, measured: Measured) -> Self {
-        let accepted = measured.answers(202);
+impl Accepting {
+    pub(crate) fn of(measured: Measured, duration: Duration, delivered_by_the_end: Option<u64>) -> Self {
         Self {
-            benchmark: subject.benchmark,
-            channel: subject.channel,
-            connections: plan.connections,
-            duration_seconds: plan.duration.as_secs_f64(),
-            payload_bytes: subject.payload_bytes,
-            idempotency_keys: subject.idempotency_keys,
-            accepted,
-            accepts_per_second: per_second(accepted, plan.duration),
+            per_second: per_second(measured.accepted, duration),
+            count: measured.accepted,
+            count_in_total: measured.accepted_in_total,
             latency_ms: Latency::of(&measured.latency),
             answers_by_status: measured.statuses,
             connection_failures: measured.failures,
             first_connection_failure: measured.first_failure,
-            accepted_in_total: measured.successes_in_total,
-            delivered_by_the_end: subject.delivered_by_the_end,
-            durability: subject.durability,
+            unsent: measured.unsent,
+            delivered_by_the_end,
         }
     }
 
-    /// Whether every request was accepted.
+    fn is_clean(&self) -> bool {
+        self.count > 0
+            && self.connection_failures == 0
+            && self.unsent == 0
+            && self.answers_by_status.keys().all(|status| *status == 202)
+    }
+}
+
+impl Report {
+    /// A report without figures.
+    pub(crate) fn new(benchmark: &'static str, machine: Machine, plan: Plan) -> Self {
+        Self {
+            benchmark,
+            version: env!("CARGO_PKG_VERSION"),
+            finished_at: SystemClock::default().now(),
+            machine,
+            plan,
+            accept: None,
+            deliver: None,
+            recover: None,
+            idle: None,
+            server: None,
+        }
+    }
+
+    /// Whether everything went as it should: every request accepted, everything delivered, once.
     pub(crate) fn is_clean(&self) -> bool {
-        self.accepted > 0 && self.connection_failures == 0 && self.answers_by_status.keys().all(|status| *status == 202)
+        self.accept.as_ref().is_none_or(Accepting::is_clean)
+            && self.deliver.as_ref().is_none_or(|deliver| deliver.never_delivered == 0 && deliver.per_second > 0.0)
     }
 
-    /// The report as a table.
-    pub(crate) fn to_table(&self) -> String {
-        let latency = self.latency_ms;
-        let mut rows = vec![
-            ("accepts/s", grouped(rounded(self.accepts_per_second))),
-            ("accepted", format!("{} in {} s", grouped(self.accepted), self.duration_seconds)),
-            ("p50", in_millis(latency.p50)),
-            ("p90", in_millis(latency.p90)),
-            ("p99", in_millis(latency.p99)),
-            ("p99.9", in_millis(latency.p999)),
-            ("max", in_millis(latency.max)),
-        ];
-        rows.push(("errors", self.errors()));
-        rows.push(("delivered", self.delivered()));
-        rows.push(("durability", self.durability.clone()));
-        let title = format!(
-            "bench {}: {} connections, {}, {} bytes of payload, idempotency keys {}",
-            self.benchmark,
-            self.connections,
-            self.channel,
-            self.payload_bytes,
-            if self.idempotency_keys { "on" } else { "off" }
-        );
-        let lines = rows.into_iter().map(|(name, value)| format!("  {name:<11} {value}"));
-        [title, String::new()].into_iter().chain(lines).collect::<Vec<String>>().join("\n")
-    }
-
-    fn errors(&self) -> String {
-        let statuses = self.answers_by_status.iter().filter(|(status, _)| **status != 202);
-        let mut errors: Vec<String> =
-            statuses.map(|(status, count)| format!("{} x {status}", grouped(*count))).collect();
-        if self.connection_failures > 0 {
-            let why = self.first_connection_failure.as_deref().unwrap_or("unknown");
-            errors.push(format!("{} x no answer (first: {why})", grouped(self.connection_failures)));
+    /// Prints the table. With `json` the figures go to that file as well; `-` prints them, and the table goes where
+    /// errors go.
+    pub(crate) fn publish(&self, json: Option<&Path>) -> anyhow::Result<()> {
+        let table = text::table(self);
+        let Some(path) = json else {
+            output::line(table);
+            return Ok(());
+        };
+        let text = serde_json::to_string_pretty(self)?;
+        if path == Path::new("-") {
+            output::remark(table);
+            output::line(text);
+            return Ok(());
         }
-        if errors.is_empty() { "none".to_owned() } else { errors.join(", ") }
-    }
-
-    fn delivered(&self) -> String {
-        let accepted = grouped(self.accepted_in_total);
-        match self.delivered_by_the_end {
-            Some(delivered) => format!("{} by the end, of {accepted} accepted (warm-up included)", grouped(delivered)),
-            None => format!("not known: the server shows no metrics; {accepted} accepted (warm-up included)"),
-        }
+        output::line(table);
+        std::fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
-fn per_second(count: u64, duration: Duration) -> f64 {
+pub(crate) fn per_second(count: u64, duration: Duration) -> f64 {
     count as f64 / duration.as_secs_f64().max(0.001)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a latency is at most a minute of microseconds")]
+#[expect(clippy::cast_precision_loss, reason = "a latency is far below 2^52 microseconds")]
 fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive and far below 2^52")]
-fn rounded(rate: f64) -> u64 {
-    rate.round() as u64
-}
-
-fn in_millis(millis: f64) -> String {
-    format!("{millis:.2} ms")
-}
-
-/// A number with its thousands set apart.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
+/// A duration in milliseconds, with three decimals.
+pub(crate) fn in_millis(duration: Duration) -> f64 {
+    millis(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn report() -> Report {
-        Report {
-            benchmark: "accept",
-            channel: "in-app".to_owned(),
-            connections: 64,
-            duration_seconds: 10.0,
-            payload_bytes: 400,
-            idempotency_keys: false,
-            accepted: 123_456,
-            accepts_per_second: 12_345.6,
-            latency_ms: Latency { p50: 1.0, p90: 2.0, p99: 3.5, p999: 7.25, max: 9.0 },
-            answers_by_status: BTreeMap::from([(202, 123_456)]),
-            connection_failures: 0,
-            first_connection_failure: None,
-            accepted_in_total: 150_000,
-            delivered_by_the_end: Some(149_999),
-            durability: "synchronous=FULL".to_owned(),
-        }
-    }
-
-    #[test]
-    fn the_table_shows_rate_quantiles_and_deliveries() {
-        let table = report().to_table();
-        for expected in ["12 346", "3.50 ms", "7.25 ms", "149 999 by the end", "errors      none", "synchronous=FULL"] {
-            assert!(table.contains(expected), "{expected} is missing in\n{table}");
-        }
-    }
-
-    #[test]
-    fn a_run_with_other_answers_is_not_clean() {
-        assert!(report().is_clean());
-        let refused = Report { answers_by_status: BTreeMap::from([(202, 5), (503, 2)]), ..report() };
-        assert!(!refused.is_clean());
-        assert!(refused.to_table().contains("2 x 503"));
-        let cut = Report { connection_failures: 1, first_connection_failure: Some("reset".to_owned()), ..report() };
-        assert!(!cut.is_clean());
-        assert!(cut.to_table().contains("1 x no answer (first: reset)"));
-    }
 
     #[test]
     fn quantiles_come_from_the_histogram() {
@@ -216,13 +277,27 @@ mod tests {
         (1..=1000).for_each(|micros| histogram.saturating_record(micros));
         let latency = Latency::of(&histogram);
         assert!((latency.p50 - 0.5).abs() < 0.002 && (latency.max - 1.0).abs() < 0.002, "{latency:?}");
+        assert_eq!(latency.count, 1000);
     }
 
     #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1000), "1 000");
-        assert_eq!(grouped(1_234_567), "1 234 567");
+    fn a_spread_has_its_middle() {
+        let spread = Spread::of(&[3, 1, 2].map(Duration::from_millis));
+        assert_eq!(spread, Spread { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(Spread::of(&[]), Spread { median: 0.0, min: 0.0, max: 0.0 });
+    }
+
+    #[test]
+    fn the_file_has_what_the_table_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.json");
+        let report = text::tests::report();
+        report.publish(Some(&path)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(json["plan"]["loop"], "closed");
+        assert_eq!(json["accept"]["latencyMs"]["p99"], 3.5);
+        assert_eq!(json["accept"]["answersByStatus"]["202"], 123_456);
+        assert_eq!(json["machine"]["flushMicros"], 150);
+        assert!(json.get("idle").is_none());
     }
 }

@@ -10,6 +10,8 @@ mod bad_input;
 #[cfg(test)]
 mod batch;
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod canaries;
 #[cfg(test)]
 mod channels;
