@@ -91,7 +91,7 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
 }
 
 /// JSON, in UTF-8, as it is. Compressed bodies are refused: the size of what comes out is not known before.
-fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
     let is_plain =
         headers.get_all(CONTENT_ENCODING).iter().all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     if !is_plain {
@@ -114,7 +114,7 @@ fn is_json(kind: &str) -> bool {
     parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) && parts.all(is_utf8)
 }
 
-fn check_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
+pub(crate) fn check_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let declared: Option<u64> = declared.and_then(|length| length.parse().ok());
     if declared.is_some_and(|length| length > u64::try_from(limit).unwrap_or(u64::MAX)) {

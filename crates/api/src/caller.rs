@@ -65,7 +65,7 @@ async fn require_account(api: &Api, tenant: TenantId, user: Option<UserId>) -> R
 }
 
 /// The token of a single `Authorization: Bearer <token>`.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = single(headers, AUTHORIZATION.as_str())?.split_once(' ')?;
     let token = token.trim_matches(' ');
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)

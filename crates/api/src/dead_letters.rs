@@ -1,6 +1,6 @@
 //! Dead letters: review, redrive, discard. All of it is for operators, who hold the scope `admin`.
 
-mod query;
+pub(crate) mod query;
 mod view;
 
 use std::sync::Arc;

@@ -183,7 +183,7 @@ impl<S> FromRequestParts<S> for InboxQuery {
 }
 
 impl InboxQuery {
-    fn read(uri: &Uri) -> Result<Self, Problem> {
+    pub(crate) fn read(uri: &Uri) -> Result<Self, Problem> {
         let mut params = Params::read(uri, &["after", "before", "limit"]);
         let (after, before) = (params.number("after"), params.number("before"));
         if after.is_some() && before.is_some() {
@@ -209,7 +209,7 @@ impl InboxQuery {
 }
 
 impl ReceiptRequest {
-    fn into_selection(self) -> Result<ReceiptFor, Problem> {
+    pub(crate) fn into_selection(self) -> Result<ReceiptFor, Problem> {
         let refuse = |field: &str, message: &str| Err(Problem::field(ErrorCode::INVALID_FIELD, field, message));
         match (self.up_to, self.numbers) {
             (Some(number), None) if number <= LAST_NUMBER => Ok(ReceiptFor::UpTo(number)),

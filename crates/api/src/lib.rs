@@ -41,6 +41,10 @@ mod wire;
 pub mod server;
 pub mod token;
 
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 pub use api::{Config, Services};
 pub use auth::password::{HashError, hash as hash_password};
 pub use errors_doc::errors_markdown;

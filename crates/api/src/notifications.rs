@@ -1,6 +1,6 @@
 //! Notifications: accepting, following, calling back.
 
-mod query;
+pub(crate) mod query;
 mod view;
 
 use std::sync::Arc;

@@ -10,13 +10,17 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
+use utoipa::openapi::{
+    Content, ContentBuilder, OneOfBuilder, OpenApi as Document, Ref, RefOr, Required, ResponseBuilder, Schema,
+};
 use utoipa::{Modify, OpenApi};
 
 use tidings_core::error::ErrorCode;
 
 use crate::error::reason;
 use bodies::{ErrorBody, FieldProblem, ProblemDetails};
+
+const JSON: &str = "application/json";
 
 /// The description of the interface, as pretty JSON that is the same for every build of one version.
 pub fn openapi_json() -> String {
@@ -62,7 +66,7 @@ pub fn openapi_json() -> String {
     ),
     components(schemas(ErrorBody, ProblemDetails, FieldProblem)),
     security(("bearer" = [])),
-    modifiers(&Bearer, &Errors),
+    modifiers(&Bearer, &Errors, &Bodies),
     tags(
         (name = "notifications", description = "Telling somebody something, and following it to its end"),
         (name = "inbox", description = "What users read in the application"),
@@ -100,6 +104,45 @@ impl Modify for Errors {
                 add_errors(operation, &possible_errors(method, path, is_public));
             }
         }
+    }
+}
+
+/// Says of bodies what the types of the handlers cannot.
+struct Bodies;
+
+/// What may be sent without a body. A body that is there is an object: `null` is none.
+const OPTIONAL_BODIES: [(&str, &str); 3] = [
+    ("/api/dead-letters/redrive", "BulkRequest"),
+    ("/api/dead-letters/{messageId}/redrive", "RedriveRequest"),
+    ("/api/dead-letters/{messageId}/discard", "DiscardRequest"),
+];
+
+impl Modify for Bodies {
+    fn modify(&self, document: &mut Document) {
+        for (path, schema) in OPTIONAL_BODIES {
+            if let Some(RefOr::T(body)) = post(document, path).and_then(|operation| operation.request_body.as_mut()) {
+                body.required = Some(Required::False);
+                set_schema(body.content.get_mut(JSON), Ref::from_schema_name(schema).into());
+            }
+        }
+        // A batch of which no item was good is answered with the verdicts, too.
+        let refused = post(document, "/api/notifications/batch")
+            .and_then(|operation| operation.responses.responses.get_mut("400"));
+        if let Some(RefOr::T(refused)) = refused {
+            let either =
+                OneOfBuilder::new().item(Ref::from_schema_name("ErrorBody")).item(Ref::from_schema_name("BatchAnswer"));
+            set_schema(refused.content.get_mut(JSON), either.into());
+        }
+    }
+}
+
+fn post<'a>(document: &'a mut Document, path: &str) -> Option<&'a mut Operation> {
+    document.paths.paths.get_mut(path)?.post.as_mut()
+}
+
+fn set_schema(content: Option<&mut RefOr<Content>>, schema: RefOr<Schema>) {
+    if let Some(RefOr::T(content)) = content {
+        content.schema = Some(schema);
     }
 }
 
@@ -207,7 +250,7 @@ fn add_errors(operation: &mut Operation, codes: &[ErrorCode]) {
     for (status, codes) in by_status {
         let response = ResponseBuilder::new()
             .description(description(&codes))
-            .content("application/json", content("ErrorBody", example(&codes)))
+            .content(JSON, content("ErrorBody", example(&codes)))
             .content("application/problem+json", content("ProblemDetails", None))
             .build();
         let responses = &mut operation.responses.responses;
@@ -220,7 +263,7 @@ fn description(codes: &[ErrorCode]) -> String {
     lines.join("\n\n")
 }
 
-fn content(schema: &str, example: Option<Value>) -> utoipa::openapi::Content {
+fn content(schema: &str, example: Option<Value>) -> Content {
     ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).example(example).build()
 }
 
@@ -277,6 +320,24 @@ mod tests {
         for code in ErrorCode::ALL.iter().filter(|code| !beside.contains(code)) {
             assert!(text.contains(&format!("`{code}`")), "{code}");
         }
+    }
+
+    #[test]
+    fn bodies_that_may_be_left_out_are_said_to_be() {
+        let document = document();
+        for (path, schema) in OPTIONAL_BODIES {
+            let body = &document["paths"][path]["post"]["requestBody"];
+            assert_eq!(body["required"], false, "{path}");
+            let reference = format!("#/components/schemas/{schema}");
+            assert_eq!(body["content"][JSON]["schema"], json!({"$ref": reference}), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_refused_batch_may_carry_verdicts() {
+        let document = document();
+        let refused = &document["paths"]["/api/notifications/batch"]["post"]["responses"]["400"];
+        assert_eq!(refused["content"][JSON]["schema"]["oneOf"].as_array().unwrap().len(), 2);
     }
 
     #[test]

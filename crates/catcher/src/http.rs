@@ -90,5 +90,31 @@ impl fmt::Debug for HttpCatcher {
     }
 }
 
+/// The doors for [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz {
+    use std::io;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, Method};
+    use tokio::io::AsyncBufRead;
+
+    use super::{form as forms, wire};
+
+    /// A whole request: method, target, headers and body.
+    pub(crate) async fn read(
+        reader: &mut (impl AsyncBufRead + Unpin),
+    ) -> io::Result<(Method, String, HeaderMap, Bytes)> {
+        let head = wire::read_head(reader).await?;
+        let body = wire::read_body(reader, &head).await?;
+        Ok((head.method, head.target, head.headers, body))
+    }
+
+    /// The fields of a form.
+    pub(crate) fn form(body: &[u8]) -> Vec<(String, String)> {
+        forms::decode(body)
+    }
+}
+
 #[cfg(test)]
 mod tests;

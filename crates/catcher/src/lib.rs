@@ -15,6 +15,10 @@ mod http;
 mod mail;
 mod smtp;
 
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 pub use self::http::{CaughtRequest, HttpAnswer, HttpCatcher, RequestView};
 pub use mail::{HeaderView, Mail, MailView};
 pub use shelf::Late;

@@ -115,5 +115,16 @@ impl fmt::Debug for SmtpCatcher {
     }
 }
 
+/// The doors for [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz {
+    use super::session::path;
+
+    /// The address in what follows `MAIL` or `RCPT`.
+    pub(crate) fn address<'a>(rest: &'a str, keyword: &str) -> Option<&'a str> {
+        path(rest, keyword).map(|(address, _parameters)| address)
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -39,5 +39,8 @@ pub mod webhook;
 pub mod outbound;
 mod transport;
 
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod testing;

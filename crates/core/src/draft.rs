@@ -187,6 +187,12 @@ fn not_a_batch(error: &serde_json::Error) -> Problem {
     malformed(error)
 }
 
+/// The error of a text that is not JSON in full, with its position in the whole of it: what is wrong in the middle of a
+/// payload was found by looking at the payload alone.
+fn located(text: &str) -> Option<serde_json::Error> {
+    serde_json::from_str::<Value>(text).err()
+}
+
 fn parse_text(text: &str) -> Result<Draft, Problem> {
     require_object(text)?;
     let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
@@ -197,7 +203,7 @@ fn parse_text(text: &str) -> Result<Draft, Problem> {
     };
     let payload_map: Map<String, Value> = object(payload).map_err(|why| match why {
         NotAnObject::Other => Problem::new(ErrorCode::PAYLOAD_NOT_OBJECT, "Payload must be a JSON object"),
-        NotAnObject::Malformed(error) => malformed(&error),
+        NotAnObject::Malformed(error) => malformed(&located(text).unwrap_or(error)),
     })?;
     count_members(&payload_map)?;
     let mut errors = Vec::new();

@@ -50,3 +50,7 @@ pub mod retry;
 pub mod ports;
 
 pub mod services;
+
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

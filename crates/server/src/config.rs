@@ -6,6 +6,9 @@
 mod document;
 mod dotenv;
 mod error;
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod kind;
 mod policies;
 mod resolve;

@@ -11,6 +11,7 @@ pub mod sender;
 pub mod store;
 
 pub mod conformance;
+pub mod mutation;
 
 pub mod faults;
 pub mod sim;

@@ -33,7 +33,7 @@ impl<S> FromRequestParts<S> for DeadLetterFilter {
     }
 }
 
-fn read(uri: &Uri) -> Result<DeadLetterQuery, Problem> {
+pub(crate) fn read(uri: &Uri) -> Result<DeadLetterQuery, Problem> {
     let mut params = Params::read(uri, &ALLOWED);
     let query = DeadLetterQuery {
         user: params.user("userId"),

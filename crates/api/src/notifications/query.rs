@@ -28,7 +28,7 @@ impl<S> FromRequestParts<S> for NotificationQuery {
     }
 }
 
-fn read(uri: &Uri) -> Result<Query, Problem> {
+pub(crate) fn read(uri: &Uri) -> Result<Query, Problem> {
     let mut params = Params::read(uri, &ALLOWED);
     let query = Query {
         user: params.user("userId"),

@@ -262,7 +262,7 @@ impl Session {
 }
 
 /// The address of `FROM:<address> PARAMETERS`, and the parameters.
-fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, SplitWhitespace<'a>)> {
+pub(super) fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, SplitWhitespace<'a>)> {
     let (start, rest) = rest.trim_start().split_at_checked(keyword.len())?;
     if !start.eq_ignore_ascii_case(keyword) {
         return None;

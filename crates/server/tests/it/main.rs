@@ -38,6 +38,8 @@ mod operation;
 #[cfg(test)]
 mod retries;
 #[cfg(test)]
+mod specification;
+#[cfg(test)]
 mod soak;
 #[cfg(test)]
 mod tenants;
