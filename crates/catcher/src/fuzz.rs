@@ -32,7 +32,7 @@ pub fn http_wire(bytes: &[u8]) {
 /// The bodies of forms: there are no more fields than separators, and decoding never fails.
 pub fn form(bytes: &[u8]) {
     let fields = http::form(bytes);
-    assert!(fields.len() <= 1 + bytes.iter().filter(|byte| **byte == b'&').count());
+    assert!(fields.len() <= bytes.split(|byte| *byte == b'&').count());
     assert!(fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= 3 * bytes.len());
 }
 

@@ -1,4 +1,4 @@
-//! Bodies as JSONTestSuite has them: `y_` has to be taken, `n_` has to be refused with the position of what is wrong, `i_`
+//! Bodies as `JSONTestSuite` has them: `y_` has to be taken, `n_` has to be refused with the position of what is wrong, `i_`
 //! may be either, but does no harm.
 
 use tidings_core::draft::{MAX_BATCH, MAX_DEPTH, MAX_MEMBERS, MAX_TTL_SECONDS, parse, parse_batch, parse_object};

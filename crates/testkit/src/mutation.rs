@@ -122,7 +122,7 @@ fn change(input: &mut Vec<u8>, seeds: &[Vec<u8>], rng: &mut Rng) {
     match rng.u8(..9) {
         0 => drop(input.drain(from..to)),
         1 => input.insert(from, rng.u8(..)),
-        2 => insert(input, from, pick(&PIECES, rng)),
+        2 => insert(input, from, pick::<&[u8]>(&PIECES, rng)),
         3 => {
             let (copy, at) = (input[from..to].to_vec(), rng.usize(..=input.len()));
             insert(input, at, &copy);
@@ -134,7 +134,7 @@ fn change(input: &mut Vec<u8>, seeds: &[Vec<u8>], rng: &mut Rng) {
         }
         5 => {
             drop(input.drain(from..to));
-            insert(input, from, pick(&PIECES, rng));
+            insert(input, from, pick::<&[u8]>(&PIECES, rng));
         }
         6 => input.truncate(from),
         7 => {

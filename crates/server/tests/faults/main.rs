@@ -5,8 +5,14 @@ mod load;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod raw;
+#[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod verbs;
 
+#[cfg(test)]
+mod clients;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
@@ -18,10 +24,24 @@ mod damage;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
+mod huge;
+#[cfg(test)]
 mod kit;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
+mod names;
+#[cfg(test)]
+mod overload;
+#[cfg(test)]
+mod poison;
+#[cfg(test)]
 mod power;
+#[cfg(test)]
+mod providers;
 #[cfg(test)]
 mod signals;

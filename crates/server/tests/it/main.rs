@@ -12,6 +12,8 @@ mod batch;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod breakers;
+#[cfg(test)]
 mod canaries;
 #[cfg(test)]
 mod channels;
@@ -38,10 +40,12 @@ mod operation;
 #[cfg(test)]
 mod retries;
 #[cfg(test)]
-mod specification;
-#[cfg(test)]
 mod soak;
+#[cfg(test)]
+mod specification;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]
 mod users;
+#[cfg(test)]
+mod wakes;

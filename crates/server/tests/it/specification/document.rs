@@ -67,10 +67,11 @@ impl Judge {
         }
         compiler.add_resource(BASE, json!({"components": components, "list": list})).unwrap();
         let mut schemas = Schemas::new();
-        let mut compile = |number: usize| compiler.compile(&format!("{BASE}#/list/{number}"), &mut schemas);
-        let indices = (0..list.len())
-            .map(|number| compile(number).unwrap_or_else(|error| panic!("{:#} is no schema: {error:#}", list[number])))
-            .collect();
+        let mut indices = Vec::new();
+        for (number, schema) in list.iter().enumerate() {
+            let compiled = compiler.compile(&format!("{BASE}#/list/{number}"), &mut schemas);
+            indices.push(compiled.unwrap_or_else(|error| panic!("{schema:#} is no schema: {error:#}")));
+        }
         Self { schemas, indices }
     }
 

@@ -132,7 +132,7 @@ impl Generator<'_> {
         match &schema["type"] {
             Value::Array(kinds) => {
                 let is_drawn = |kind: &&Value| (kind.as_str() == Some("null")) == (self.rng.u8(..8) == 0);
-                let kind = kinds.iter().find(is_drawn).or(kinds.first());
+                let kind = kinds.iter().find(is_drawn).or_else(|| kinds.first());
                 kind.and_then(Value::as_str).unwrap_or("string")
             }
             kind => kind.as_str().unwrap_or("string"),
