@@ -22,8 +22,9 @@ pub struct InvalidTimestamp;
 impl Timestamp {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
-    /// Later than every instant that can be stored or sent.
-    pub const MAX: Self = Self(253_402_300_799_999);
+    /// The last instant that can be stored or sent: two hours before the end of the year 9999, so that it can be written
+    /// with every offset.
+    pub const MAX: Self = Self(253_402_207_200_000);
 
     /// The instant this many milliseconds after the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
@@ -43,7 +44,7 @@ impl Timestamp {
     /// Parses an RFC 3339 instant with any offset.
     pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
         text.parse::<jiff::Timestamp>()
-            .map(|instant| Self(instant.as_millisecond()))
+            .map(|instant| Self(instant.as_millisecond()).min(Self::MAX))
             .map_err(|_unparsable| InvalidTimestamp)
     }
 

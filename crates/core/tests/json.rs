@@ -109,7 +109,7 @@ const BODIES: &[(&str, &[u8])] = &[
     ("n_body_closed_twice", b"{}}"),
     ("n_body_two_objects", b"{}{}"),
     ("n_body_trailing_comma", br#"{"notifications":[1],}"#),
-    ("n_body_duplicate_member", br#"{"notifications":[1],"notifications":[2]}"#),
+    ("i_body_duplicate_member", br#"{"notifications":[1],"notifications":[2]}"#),
     ("n_body_bad_literal", b"nope"),
     ("n_body_byte_order_mark", b"\xef\xbb\xbf{}"),
     ("n_body_cut", br#"{"notifications":[{"type":"in-a"#),

@@ -1,7 +1,7 @@
 //! The bodies of all other requests: an object of known fields, and what is wrong with it, field by field.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 use super::{checked_text, malformed, require_object};
@@ -24,7 +24,7 @@ pub fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
 /// What to tell about an error of the library, which speaks to programmers.
 fn complaint(text: &str, path: &Path, error: &serde_json::Error) -> Problem {
     // The library takes a value of the wrong type for broken JSON where a word from a list is wanted.
-    if !error.is_data() && serde_json::from_str::<IgnoredAny>(text).is_err() {
+    if !error.is_data() && serde_json::from_str::<Value>(text).is_err() {
         return malformed(error);
     }
     let full = error.to_string();
