@@ -5,6 +5,7 @@
 //! taken it, afterwards it may have. And an attempt that is abandoned takes its connection with it; a connection given
 //! back in the middle of a conversation would let the next mail read the replies to this one.
 
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Tls};
 use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::{Response, Severity};
-use tokio::time::{Instant, timeout_at};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::said::tidy;
 use crate::smtp::Relay;
@@ -101,20 +103,26 @@ impl Smtp {
                 Err(interrupted) => return Err(interrupted),
             }
         }
-        let mut connection =
-            Box::pin(self.connect()).await.map_err(|error| Interrupted::Connection(unusable(&error)))?;
+        let mut connection = Box::pin(self.connect()).await.map_err(|why| Interrupted::Connection(why.told()))?;
         announce(&mut connection, mail).await?;
         Ok(connection)
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
-        let from_the_start = match &self.relay.tls {
-            Tls::Wrapper(parameters) => Some(parameters.clone()),
-            Tls::None | Tls::Opportunistic(_) | Tls::Required(_) => None,
-        };
+    async fn connect(&self) -> Result<AsyncSmtpConnection, NoRelay> {
         let server = (self.relay.host.as_str(), self.relay.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &self.hello, from_the_start, None).await?;
+        let mut connection = match &self.relay.tls {
+            Tls::Wrapper(parameters) => {
+                let parameters = Some(parameters.clone());
+                AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &self.hello, parameters, None).await?
+            }
+            Tls::None | Tls::Opportunistic(_) | Tls::Required(_) => {
+                let stream = timeout(self.timeout, TcpStream::connect(server)).await.map_err(io::Error::from)??;
+                // A mail is written in several pieces. Otherwise the last of them waits for the other side to acknowledge
+                // the one before, which it delays by forty milliseconds.
+                stream.set_nodelay(true)?;
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await?
+            }
+        };
         let upgrade = match &self.relay.tls {
             Tls::Required(parameters) => Some(parameters),
             Tls::Opportunistic(parameters) if connection.can_starttls() => Some(parameters),
@@ -194,6 +202,33 @@ fn refusal(error: &Error) -> Option<MailAnswer> {
 
 fn answer(reply: &Response) -> MailAnswer {
     MailAnswer { code: u16::from(reply.code()), text: reply.first_line().unwrap_or_default().to_owned() }
+}
+
+/// Why there is no connection to the relay.
+enum NoRelay {
+    Said(Error),
+    Network(io::Error),
+}
+
+impl From<Error> for NoRelay {
+    fn from(error: Error) -> Self {
+        Self::Said(error)
+    }
+}
+
+impl From<io::Error> for NoRelay {
+    fn from(error: io::Error) -> Self {
+        Self::Network(error)
+    }
+}
+
+impl NoRelay {
+    fn told(&self) -> String {
+        match self {
+            Self::Said(error) => unusable(error),
+            Self::Network(error) => tidy(&format!("the mail relay could not be reached: {error}")),
+        }
+    }
 }
 
 /// Before the first mail a refusal is about us, not about the mail: the operator can mend it, so it is worth a retry.
