@@ -159,6 +159,9 @@ impl Delivery {
     }
 }
 
+/// The provider of attempts that append to an inbox.
+pub const INBOX: &str = "inbox";
+
 /// What can happen to a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -248,6 +251,23 @@ pub fn step(
         (State::Queued, Event::Cancelled) => Ok(decision.ended(State::Cancelled, JournalEvent::Cancelled, "Cancelled")),
         (state, _) => Err(Refused { state }),
     }
+}
+
+/// The delivery of a notification to an inbox that takes it at once: the transaction that stores it is the attempt.
+pub fn appended(now: Timestamp) -> Transition {
+    let attempt = Attempt {
+        number: 1,
+        provider: INBOX.to_owned(),
+        started_at: now,
+        duration_ms: 0,
+        outcome: Verdict::Delivered.outcome(),
+        code: None,
+        message: None,
+        provider_id: None,
+    };
+    let delivery = Delivery { state: State::Sending, attempts: 1, lost_leases: 0, expires_at: None };
+    let decision = Decision { delivery: &delivery, policy: &Policy::default(), now, jitter: 0.0 };
+    decision.attempted(&Verdict::Delivered, attempt)
 }
 
 struct Decision<'a> {

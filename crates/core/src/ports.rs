@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod sender;
 pub mod streams;
 pub mod upkeep;
+pub mod witness;
 
 pub use broker::Broker;
 pub use catalog::Catalog;
@@ -22,6 +23,7 @@ pub use jobs::Jobs;
 pub use sender::Sender;
 pub use streams::Streams;
 pub use upkeep::Upkeep;
+pub use witness::Witness;
 
 /// Everything a store does. One connection to one store implements it whole.
 pub trait Store: Intake + Jobs + Streams + Catalog + History + DeadLetters + Upkeep {}

@@ -136,7 +136,7 @@ impl Alerts {
     async fn submit(&self, channel: &'static str, payload: Map<String, Value>, now: Timestamp) -> Result<(), Problem> {
         let ports = &self.shared.ports;
         let notification = Notice::new(ports.sender.as_ref(), channel, payload)?.into_notification(ports, now);
-        ports.intake.accept(vec![Submission { notification, idempotency: None }]).await?;
+        ports.intake.accept(vec![Submission { notification, idempotency: None, at_once: None }]).await?;
         ports.broker.wake();
         Ok(())
     }

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tidings_core::delivery::{Next, State, Transition};
 use tidings_core::journal::{Attempt, Event};
+use tidings_core::ports::Witness;
 use tidings_core::time::Timestamp;
 
 /// In seconds, from acceptance to delivery: the bounds that dashboards of the seed know.
@@ -139,6 +140,15 @@ impl Metrics {
                 }
             }
         }
+    }
+}
+
+impl Witness for Metrics {
+    fn delivered(&self, channel: &str, accepted_at: Timestamp, transition: &Transition) {
+        if let Some(attempt) = transition.entry.as_ref().and_then(|entry| entry.attempt.as_ref()) {
+            self.attempted(channel, attempt);
+        }
+        self.settled(channel, accepted_at, transition);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_core::delivery::{Event, Next, Refused, State, Transition, Verdict, shorten};
+use tidings_core::delivery::{Event, INBOX, Next, Refused, State, Transition, Verdict, shorten};
 use tidings_core::journal::{Attempt, Entry};
 use tidings_core::ports::jobs::{Job, Settlement};
 use tidings_core::ports::sender::{Dispatch, Reach, Report};
@@ -20,9 +20,6 @@ use crate::tasks::{Panicked, caught};
 
 /// An attempt that is noticed to have ended so long after its time was up says that this process was paused.
 const STANDSTILL: Duration = Duration::from_secs(1);
-
-/// Who delivers what is only appended to an inbox.
-const INBOX: &str = "inbox";
 
 /// Takes jobs through their steps.
 pub(crate) struct Pipeline {

@@ -100,7 +100,11 @@ impl App {
             None => None,
         };
         let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
-        let parts = wiring::assemble(&config, clock, overrides.accept_loss).await?;
+        let mut parts = wiring::assemble(&config, clock, overrides.accept_loss).await?;
+        // Operational events are sent by whoever settles, so with them everything goes through the queue.
+        if config.delivery.events_url.is_none() {
+            parts.services.submitter.witness = Some(metrics.engine.clone());
+        }
         if overrides.seed_users {
             create_seed_users(parts.services.catalog.as_ref(), parts.services.clock.now()).await?;
         }

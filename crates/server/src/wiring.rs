@@ -141,6 +141,7 @@ fn services(config: &Config, ports: &Ports, store: &Arc<SqliteStore>) -> anyhow:
             clock: ports.clock.clone(),
             ids: ports.ids.clone(),
             key_ttl: config.key_ttl(),
+            witness: None,
         },
         follower: Follower { history: store.clone(), clock: ports.clock.clone() },
         reviewer: Reviewer {

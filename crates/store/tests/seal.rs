@@ -49,7 +49,7 @@ fn notification(ids: &MonotonicIds) -> NewNotification {
 async fn commit(store: SqliteStore, times: usize) {
     let ids = MonotonicIds::after(store.last_id());
     for _ in 0..times {
-        let batch = vec![Submission { notification: notification(&ids), idempotency: None }];
+        let batch = vec![Submission { notification: notification(&ids), idempotency: None, at_once: None }];
         store.accept(batch).await.expect("accepted");
     }
     store.close().await;

@@ -54,8 +54,9 @@ fn lane() -> Lane {
 }
 
 async fn accept(store: &SqliteStore, ids: &MonotonicIds, count: usize) -> Vec<MessageId> {
-    let batch: Vec<Submission> =
-        (0..count).map(|_| Submission { notification: notification(ids.next(NOW)), idempotency: None }).collect();
+    let batch: Vec<Submission> = (0..count)
+        .map(|_| Submission { notification: notification(ids.next(NOW)), idempotency: None, at_once: None })
+        .collect();
     let accepted = store.accept(batch).await.expect("accepted");
     accepted
         .into_iter()
@@ -114,14 +115,14 @@ async fn keys_and_inbox_numbers_go_on_after_the_store_was_opened_anew() {
     };
     let store = open(dir.path()).unwrap();
     let first = ids.next(NOW);
-    let submission = Submission { notification: notification(first), idempotency: Some(key) };
+    let submission = Submission { notification: notification(first), idempotency: Some(key), at_once: None };
     assert_eq!(store.accept(vec![submission]).await.unwrap(), [Acceptance::Accepted(first)]);
     let jobs = claim(&store, boot(1), 1).await;
     assert_eq!(store.settle(vec![delivered(&jobs[0])]).await.unwrap(), [Settled::Done]);
     drop(store);
 
     let store = open_when_free(dir.path()).await;
-    let again = Submission { notification: notification(ids.next(NOW)), idempotency: Some(key) };
+    let again = Submission { notification: notification(ids.next(NOW)), idempotency: Some(key), at_once: None };
     assert_eq!(store.accept(vec![again]).await.unwrap(), [Acceptance::Replayed(first)]);
     accept(&store, &ids, 1).await;
     let jobs = claim(&store, boot(2), 1).await;
@@ -212,7 +213,9 @@ async fn a_full_disk_refuses_new_notifications_and_finishes_old_ones() {
 
     let options = Options { min_free_bytes: u64::MAX, ..Options::plain(dir.path()) };
     let store = SqliteStore::open(options).unwrap();
-    let refused = store.accept(vec![Submission { notification: notification(ids.next(NOW)), idempotency: None }]).await;
+    let refused = store
+        .accept(vec![Submission { notification: notification(ids.next(NOW)), idempotency: None, at_once: None }])
+        .await;
     assert!(matches!(refused, Err(tidings_core::error::StoreError::Full)), "{refused:?}");
     let jobs = claim(&store, boot(1), 1).await;
     assert_eq!(store.settle(vec![delivered(&jobs[0])]).await.unwrap(), [Settled::Done]);
@@ -237,7 +240,7 @@ async fn a_write_that_fails_through_its_own_fault_leaves_the_store_healthy() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     let ids = accept(&store, &MonotonicIds::default(), 1).await;
-    let again = Submission { notification: notification(ids[0]), idempotency: None };
+    let again = Submission { notification: notification(ids[0]), idempotency: None, at_once: None };
     assert!(store.accept(vec![again]).await.is_err());
     store.ping().await.unwrap();
 }

@@ -77,6 +77,8 @@ macro_rules! conformance_store {
                 an_expired_key_counts_as_absent
                 tenants_do_not_share_keys
                 a_thousand_concurrent_requests_with_one_key_make_one_notification
+                an_inbox_can_be_written_with_the_acceptance
+                the_inbox_of_a_deleted_user_is_not_written_with_the_acceptance
                 a_batch_that_fails_stores_nothing
                 asking_what_a_key_would_answer_stores_nothing
             }

@@ -96,13 +96,13 @@ pub fn system(id: MessageId, now: Timestamp) -> NewNotification {
 
 /// A submission without a key.
 pub fn unkeyed(notification: NewNotification) -> Submission {
-    Submission { notification, idempotency: None }
+    Submission { notification, idempotency: None, at_once: None }
 }
 
 /// A submission under a key of its tenant, with a body that is told from others by `body`.
 pub fn keyed(notification: NewNotification, key: &str, body: &str) -> Submission {
     let idempotency = idempotency(notification.tenant, key, body, notification.accepted_at);
-    Submission { notification, idempotency: Some(idempotency) }
+    Submission { notification, idempotency: Some(idempotency), at_once: None }
 }
 
 /// What is remembered of a request with a key, kept as long as by default.

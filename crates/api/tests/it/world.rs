@@ -184,6 +184,7 @@ fn services(store: &Arc<FakeStore>, clock: &Arc<ManualClock>, keys: &Arc<Keys>) 
             clock: clock.clone(),
             ids: ids.clone(),
             key_ttl: DEFAULT_TTL,
+            witness: None,
         },
         follower: Follower { history: store.clone(), clock: clock.clone() },
         reviewer: Reviewer {

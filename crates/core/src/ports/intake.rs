@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::delivery::Transition;
 use crate::error::StoreError;
 use crate::id::MessageId;
 use crate::idempotency::Idempotency;
@@ -16,13 +17,17 @@ pub struct Submission {
     pub notification: NewNotification,
     /// Its idempotency key, if the caller gave one.
     pub idempotency: Option<Idempotency>,
+    /// The delivery to its user's inbox, if it is delivered with its acceptance; see [`delivery::appended`](crate::delivery::appended).
+    pub at_once: Option<Transition>,
 }
 
 /// What became of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acceptance {
-    /// Stored durably.
+    /// Stored durably, with a job.
     Accepted(MessageId),
+    /// Stored durably, and delivered to its user's inbox with that.
+    Delivered(MessageId),
     /// The key was used before with the same body: the answer of then.
     Replayed(MessageId),
     /// The key was used before with another body. Nothing was stored.
@@ -40,6 +45,8 @@ pub trait Intake: Send + Sync {
     /// - MUST check each key in the same transaction, against what is stored and against the batch itself. A key whose
     ///   `expires_at` is at or before the notification's `accepted_at` counts as absent.
     /// - Concurrent calls with one key MUST yield one `Accepted`.
+    /// - With `at_once`, the notification MUST be appended to the inbox of its user and recorded as the transition says, in the same
+    ///   transaction and without a job: `Delivered`. If the user does not exist any more it is queued like others: `Accepted`.
     async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Acceptance>, StoreError>;
 
     /// What `accept` would answer to a key already used, without storing anything; `None` if the key is new. The

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::delivery::{Transition, appended};
 use crate::draft::{Draft, Expiry};
 use crate::error::{ErrorCode, Problem};
 use crate::id::{IdGen, MessageId, TenantId};
 use crate::idempotency::{Idempotency, IdempotencyKey};
 use crate::notification::{Content, NewNotification, TraceContext};
 use crate::ports::intake::{Acceptance, Submission};
-use crate::ports::{Broker, Catalog, Intake, Sender};
+use crate::ports::sender::Reach;
+use crate::ports::{Broker, Catalog, Intake, Sender, Witness};
 use crate::time::{Clock, Timestamp};
 
 /// How far ahead a notification can be scheduled.
@@ -41,6 +43,9 @@ pub struct Submitter {
     pub ids: Arc<dyn IdGen>,
     /// How long idempotency keys are kept.
     pub key_ttl: Duration,
+    /// Who is told of notifications that are delivered to an inbox with their acceptance. Without one all of them go through
+    /// the queue.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 impl Submitter {
@@ -94,10 +99,25 @@ impl Submitter {
         if submissions.is_empty() {
             return Ok(Vec::new());
         }
+        let at_once: Vec<Option<Delivered>> = submissions.iter().map(Delivered::of).collect();
         let acceptances = self.intake.accept(submissions).await?;
-        // Also for what is scheduled: who waits has to learn of an earlier instant.
-        self.broker.wake();
+        if acceptances.iter().any(|acceptance| matches!(acceptance, Acceptance::Accepted(_))) {
+            // Also for what is scheduled: who waits has to learn of an earlier instant.
+            self.broker.wake();
+        }
+        for (delivered, acceptance) in at_once.iter().zip(&acceptances) {
+            if let (Some(witness), Some(delivered), Acceptance::Delivered(_)) = (&self.witness, delivered, acceptance) {
+                witness.delivered(&delivered.channel, delivered.accepted_at, &delivered.transition);
+            }
+        }
         Ok(acceptances.into_iter().map(receipt).collect())
+    }
+
+    /// An inbox takes at once what is due at once: the transaction that accepts it can deliver it too.
+    fn at_once(&self, notification: &NewNotification, now: Timestamp) -> Option<Transition> {
+        let is_due = notification.due_at <= now && notification.user.is_some();
+        let is_taken = self.witness.is_some() && is_due;
+        (is_taken && self.sender.reach(&notification.channel) == Some(Reach::Inbox)).then(|| appended(now))
     }
 
     /// Judges a draft against the world. A repeated request gets its first answer even if the world has moved on since.
@@ -116,7 +136,10 @@ impl Submitter {
             expires_at: now + self.key_ttl,
         });
         match self.prepare(tenant, context, draft, request, now).await {
-            Ok(notification) => Ok(Judged::New(Box::new(Submission { notification, idempotency }))),
+            Ok(notification) => {
+                let at_once = self.at_once(&notification, now);
+                Ok(Judged::New(Box::new(Submission { notification, idempotency, at_once })))
+            }
             Err(problem) => {
                 let Some(idempotency) = idempotency else {
                     return Err(problem);
@@ -124,7 +147,7 @@ impl Submitter {
                 match self.intake.replay(&idempotency, now).await? {
                     Some(Acceptance::Replayed(id)) => Ok(Judged::Known(Receipt { id, replayed: true })),
                     Some(Acceptance::Mismatched) => Err(mismatch()),
-                    Some(Acceptance::Accepted(_)) | None => Err(problem),
+                    Some(Acceptance::Accepted(_) | Acceptance::Delivered(_)) | None => Err(problem),
                 }
             }
         }
@@ -169,6 +192,20 @@ impl Submitter {
     }
 }
 
+/// What the witness is told of a notification that is delivered with its acceptance.
+struct Delivered {
+    channel: String,
+    accepted_at: Timestamp,
+    transition: Transition,
+}
+
+impl Delivered {
+    fn of(submission: &Submission) -> Option<Self> {
+        let (notification, transition) = (&submission.notification, submission.at_once.clone()?);
+        Some(Self { channel: notification.channel.clone(), accepted_at: notification.accepted_at, transition })
+    }
+}
+
 enum Judged {
     New(Box<Submission>),
     Known(Receipt),
@@ -176,7 +213,7 @@ enum Judged {
 
 fn receipt(acceptance: Acceptance) -> Result<Receipt, Problem> {
     match acceptance {
-        Acceptance::Accepted(id) => Ok(Receipt { id, replayed: false }),
+        Acceptance::Accepted(id) | Acceptance::Delivered(id) => Ok(Receipt { id, replayed: false }),
         Acceptance::Replayed(id) => Ok(Receipt { id, replayed: true }),
         Acceptance::Mismatched => Err(mismatch()),
     }

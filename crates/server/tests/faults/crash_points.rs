@@ -105,7 +105,12 @@ async fn crash_at((point, latest): Point, runs: usize, chance: &mut fastrand::Rn
 /// Starts the program with an armed point under load, and waits until it has crashed.
 async fn crash(scene: &Scene, load: &Load, arming: &str) -> (Program, ExitStatus) {
     for _ in 0..STARTS {
-        let mut program = scene.builder().env("FAULTPOINTS", arming).spawn().await;
+        let mut builder = scene.builder().env("FAULTPOINTS", arming);
+        if arming.starts_with("engine.before-append") {
+            // With operational events it is the engine that writes inboxes, and not the acceptance.
+            builder = builder.env("EVENTS_URL", "http://127.0.0.1:9/events");
+        }
+        let mut program = builder.spawn().await;
         load.aim_at(program.url());
         let ended = program.wait(PASSED_WITHIN).await;
         let status = ended.unwrap_or_else(|| panic!("{arming}: it was not passed so often\n{}", program.stderr()));

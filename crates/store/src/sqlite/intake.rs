@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::params;
+use tidings_core::delivery::Transition;
 use tidings_core::error::StoreError;
+use tidings_core::id::UserId;
 use tidings_core::idempotency::Idempotency;
+use tidings_core::notification::NewNotification;
 use tidings_core::ports::Intake;
 use tidings_core::ports::intake::{Acceptance, Submission};
 use tidings_core::time::Timestamp;
 
 use super::keys::Known;
 use super::open::SqliteStore;
-use super::rows;
+use super::rows::{self, Ended};
+use super::streams;
 use super::writer::{Failure, Tx};
 
 #[async_trait]
@@ -48,8 +53,36 @@ fn accept_one(tx: &mut Tx<'_>, submission: &Submission) -> rusqlite::Result<Acce
         }
         tx.memory.keys.insert(tx.connection, key, notification.id)?;
     }
+    if let Some(transition) = &submission.at_once
+        && let Some(owner) = owner(tx, notification)?
+    {
+        deliver(tx, notification, transition, owner)?;
+        return Ok(Acceptance::Delivered(notification.id));
+    }
     rows::insert(tx, notification)?;
     Ok(Acceptance::Accepted(notification.id))
+}
+
+/// Stores a notification and appends it to the inbox of its user.
+fn deliver(
+    tx: &mut Tx<'_>,
+    notification: &NewNotification,
+    transition: &Transition,
+    owner: (i64, UserId),
+) -> rusqlite::Result<()> {
+    let at = transition.entry.as_ref().map_or(notification.accepted_at, |entry| entry.at);
+    let inbox_number = streams::append_to(tx, owner, notification.id, at)?;
+    rows::record(tx, notification, Some(&Ended { transition, at, inbox_number })).map(drop)
+}
+
+/// Whose inbox a notification goes to. `None` when the user was deleted since the request was judged.
+fn owner(tx: &Tx<'_>, notification: &NewNotification) -> rusqlite::Result<Option<(i64, UserId)>> {
+    let Some(user) = notification.user else { return Ok(None) };
+    let tenant = notification.tenant.as_integer();
+    let mut exists =
+        tx.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM users WHERE tenant_id = ?1 AND id = ?2)")?;
+    let exists: bool = exists.query_row(params![tenant, *user.0.as_bytes()], |row| row.get(0))?;
+    Ok(exists.then_some((tenant, user)))
 }
 
 fn answer(known: &Known, key: &Idempotency) -> Acceptance {

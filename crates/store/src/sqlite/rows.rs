@@ -2,7 +2,7 @@
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Row, ToSql, params};
-use tidings_core::delivery::State;
+use tidings_core::delivery::{State, Transition};
 use tidings_core::fairness::QueueKey;
 use tidings_core::id::{MessageId, TenantId, UserId};
 use tidings_core::journal::{Entry, Event};
@@ -65,6 +65,24 @@ pub(crate) fn notification(row: &Row<'_>) -> rusqlite::Result<NewNotification> {
 
 /// Stores a notification with its content, its job and the first entry of its journal.
 pub(crate) fn insert(tx: &mut Tx<'_>, notification: &NewNotification) -> rusqlite::Result<()> {
+    let lane = record(tx, notification, None)?;
+    enqueue(tx, lane, notification.id.as_integer(), notification.due_at, Counters::default())
+}
+
+/// The end that a notification has reached when it is stored.
+pub(crate) struct Ended<'a> {
+    pub(crate) transition: &'a Transition,
+    pub(crate) at: Timestamp,
+    pub(crate) inbox_number: i64,
+}
+
+/// Stores a notification with its content and the first entry of its journal, and with its end if it has reached it. Gives
+/// the lane that its job would be in.
+pub(crate) fn record(
+    tx: &mut Tx<'_>,
+    notification: &NewNotification,
+    end: Option<&Ended<'_>>,
+) -> rusqlite::Result<LaneId> {
     let key = QueueKey { tenant: notification.tenant, destination: notification.destination.clone() };
     let queue = tx.memory.queues.intern(tx.connection, &key)?;
     let id = notification.id.as_integer();
@@ -72,8 +90,9 @@ pub(crate) fn insert(tx: &mut Tx<'_>, notification: &NewNotification) -> rusqlit
     let lane: LaneId = (queue, notification.priority.lane());
     let mut insert = tx.connection.prepare_cached(
         "INSERT INTO notifications (id, request_id, tenant_id, user_id, channel, category, priority, queue_id, correlation_id,
-            traceparent, accepted_at, due_at, expires_at, redrive_of, redrives, chunk)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            traceparent, accepted_at, due_at, expires_at, redrive_of, redrives, chunk, state, attempts, entries, finished_at,
+            inbox_number)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
     )?;
     insert.execute(params![
         id,
@@ -92,6 +111,11 @@ pub(crate) fn insert(tx: &mut Tx<'_>, notification: &NewNotification) -> rusqlit
         notification.redrive_of.map(MessageId::as_integer),
         notification.redrives,
         chunk,
+        end.map_or(State::Queued, |end| end.transition.next.state()).as_str(),
+        end.map_or(0, |end| end.transition.attempts),
+        end.map_or(1, |_| 2),
+        end.map(|end| end.at.as_millis()),
+        end.map(|end| end.inbox_number),
     ])?;
     let mut content =
         tx.connection.prepare_cached("INSERT INTO contents (id, payload, metadata) VALUES (?1, ?2, ?3)")?;
@@ -99,7 +123,10 @@ pub(crate) fn insert(tx: &mut Tx<'_>, notification: &NewNotification) -> rusqlit
     let mut journal =
         tx.connection.prepare_cached("INSERT INTO journal (id, number, at, event) VALUES (?1, 1, ?2, 'accepted')")?;
     journal.execute(params![id, notification.accepted_at.as_millis()])?;
-    enqueue(tx, lane, id, notification.due_at, Counters::default())
+    if let Some(entry) = end.and_then(|end| end.transition.entry.as_ref()) {
+        write_entry(tx.connection, id, 2, entry)?;
+    }
+    Ok(lane)
 }
 
 /// What a job remembers of its attempts.

@@ -57,7 +57,19 @@ pub(crate) fn append(tx: &Tx<'_>, id: MessageId, at: Timestamp) -> rusqlite::Res
     let mut owner = tx.connection.prepare_cached("SELECT tenant_id, user_id FROM notifications WHERE id = ?1")?;
     let (tenant, user) =
         owner.query_row(params![id.as_integer()], |row| Ok((row.get::<_, i64>(0)?, rows::user_id(row, 1)?)))?;
-    let Some(user) = user else { return Ok(None) };
+    match user {
+        Some(user) => append_to(tx, (tenant, user), id, at).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Appends a notification to the inbox of a user. Returns its number.
+pub(crate) fn append_to(
+    tx: &Tx<'_>,
+    (tenant, user): (i64, UserId),
+    id: MessageId,
+    at: Timestamp,
+) -> rusqlite::Result<i64> {
     let mut advance = tx.connection.prepare_cached(
         "INSERT INTO streams (tenant_id, name, last, unread) VALUES (?1, ?2, 1, 1)
          ON CONFLICT (tenant_id, name) DO UPDATE SET last = last + 1, unread = unread + 1 RETURNING id, last",
@@ -69,7 +81,7 @@ pub(crate) fn append(tx: &Tx<'_>, id: MessageId, at: Timestamp) -> rusqlite::Res
         .connection
         .prepare_cached("INSERT INTO entries (stream_id, number, notification_id, at) VALUES (?1, ?2, ?3, ?4)")?;
     insert.execute(params![stream, number, id.as_integer(), at.as_millis()])?;
-    Ok(Some(number))
+    Ok(number)
 }
 
 /// A stream: its id and its state.

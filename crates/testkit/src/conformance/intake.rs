@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_core::delivery::State;
+use tidings_core::delivery::{State, appended};
 use tidings_core::id::TenantId;
 use tidings_core::idempotency::DEFAULT_TTL;
 use tidings_core::journal::{Entry, Event};
 use tidings_core::notification::{Content, NewNotification, Priority, Record, Summary, TraceContext};
 use tidings_core::ports::history::Query;
 use tidings_core::ports::intake::{Acceptance, Submission};
+use tidings_core::ports::streams::InboxRange;
 use tokio::task::JoinSet;
 
 use super::world::{ANSWERS, World};
@@ -158,13 +159,47 @@ pub async fn a_thousand_concurrent_requests_with_one_key_make_one_notification(w
         .iter()
         .filter_map(|answer| match answer {
             Acceptance::Accepted(id) => Some(*id),
-            Acceptance::Replayed(_) | Acceptance::Mismatched => None,
+            Acceptance::Delivered(_) | Acceptance::Replayed(_) | Acceptance::Mismatched => None,
         })
         .collect();
     assert_eq!(accepted.len(), 1, "one of {} is accepted", answers.len());
     let replays = answers.iter().filter(|answer| **answer == Acceptance::Replayed(accepted[0]));
     assert_eq!(replays.count(), 999);
     assert_eq!(stored(world, TenantId::DEFAULT).await, 1);
+}
+
+pub async fn an_inbox_can_be_written_with_the_acceptance(world: &World) {
+    let user = sample::TESTUSER;
+    let created = world.store.create_user(sample::user(user, "testuser", world.now())).await.expect(ANSWERS);
+    assert_eq!(created, Ok(()));
+    let at_once =
+        |notification| Submission { at_once: Some(appended(world.now())), ..keyed(notification, "key", "body") };
+    let (first, second) = (world.in_app(user), world.in_app(user));
+    let (id, accepted_at) = (first.id, first.accepted_at);
+    assert_eq!(
+        world.submit(vec![at_once(first), at_once(second)]).await,
+        [Acceptance::Delivered(id), Acceptance::Replayed(id)]
+    );
+
+    let record = world.store.record(TenantId::DEFAULT, id).await.expect(ANSWERS).expect("it is stored");
+    let Summary { state, attempts, finished_at, .. } = record.summary;
+    assert_eq!((state, attempts, finished_at), (State::Delivered, 1, Some(accepted_at)));
+    let events: Vec<Event> = record.journal.iter().map(|entry| entry.event).collect();
+    assert_eq!(events, [Event::Accepted, Event::Delivered]);
+    assert!(record.journal[1].attempt.is_some());
+    let range = InboxRange::After(0);
+    let inbox = world.store.read_inbox(TenantId::DEFAULT, user, range, 10).await.expect(ANSWERS);
+    assert_eq!(inbox.entries.iter().map(|entry| (entry.number, entry.id)).collect::<Vec<_>>(), [(1, id)]);
+    assert_eq!(inbox.head.unread, 1);
+    assert!(world.claim_all().await.is_empty(), "there is no job");
+}
+
+pub async fn the_inbox_of_a_deleted_user_is_not_written_with_the_acceptance(world: &World) {
+    let gone = world.in_app(sample::TESTUSER);
+    let id = gone.id;
+    let submission = Submission { at_once: Some(appended(world.now())), ..unkeyed(gone) };
+    assert_eq!(world.submit(vec![submission]).await, [Acceptance::Accepted(id)]);
+    assert_eq!(world.claim_all().await.len(), 1, "who works on it finds that its user is gone");
 }
 
 pub async fn a_batch_that_fails_stores_nothing(world: &World) {

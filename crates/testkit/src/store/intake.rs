@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tidings_core::delivery::Transition;
 use tidings_core::error::StoreError;
 use tidings_core::id::MessageId;
 use tidings_core::idempotency::{Fingerprint, Idempotency};
@@ -37,7 +38,7 @@ impl Intake for FakeStore {
 #[derive(Default)]
 struct Judged {
     answers: Vec<Acceptance>,
-    fresh: Vec<NewNotification>,
+    fresh: Vec<(NewNotification, Option<Transition>)>,
     keys: HashMap<Fingerprint, Known>,
 }
 
@@ -61,8 +62,13 @@ impl Judged {
             let known = Known { body: key.body, id: notification.id, expires_at: key.expires_at };
             self.keys.insert(key.key, known);
         }
-        self.answers.push(Acceptance::Accepted(notification.id));
-        self.fresh.push(notification);
+        let owner = notification.user.map(|user| (notification.tenant, user));
+        let at_once = submission.at_once.filter(|_| owner.is_some_and(|owner| tables.has_user(owner)));
+        self.answers.push(match at_once {
+            Some(_) => Acceptance::Delivered(notification.id),
+            None => Acceptance::Accepted(notification.id),
+        });
+        self.fresh.push((notification, at_once));
     }
 
     fn store(self, tables: &mut Tables) -> Result<Vec<Acceptance>, StoreError> {
@@ -70,12 +76,16 @@ impl Judged {
         let is_taken = |notification: &&NewNotification| {
             !ids.insert(notification.id) || tables.notifications.contains_key(&notification.id)
         };
-        if let Some(taken) = self.fresh.iter().find(is_taken) {
+        if let Some(taken) = self.fresh.iter().map(|(notification, _)| notification).find(is_taken) {
             return Err(StoreError::Inconsistent(format!("notification {} is stored already", taken.id)));
         }
         tables.keys.extend(self.keys);
-        for notification in self.fresh {
+        for (notification, at_once) in self.fresh {
+            let id = notification.id;
             tables.insert(notification);
+            if let Some(transition) = at_once {
+                tables.deliver(id, &transition);
+            }
         }
         Ok(self.answers)
     }

@@ -109,6 +109,22 @@ impl Tables {
         self.notifications.insert(notification.id, Row::new(notification));
     }
 
+    /// Delivers a stored notification to the inbox of its user.
+    pub(super) fn deliver(&mut self, id: MessageId, transition: &Transition) {
+        let Some(row) = self.notifications.get_mut(&id) else { return };
+        row.apply(transition);
+        let owner = row.notification.user.map(|user| (row.notification.tenant, user));
+        let at = transition.entry.as_ref().map_or(Timestamp::EPOCH, |entry| entry.at);
+        if let Some(owner) = owner {
+            self.append(owner, id, at);
+        }
+    }
+
+    /// Whether a user exists.
+    pub(super) fn has_user(&self, (tenant, id): (TenantId, UserId)) -> bool {
+        self.users.iter().any(|new| new.user.tenant == tenant && new.user.id == id)
+    }
+
     /// A notification of a tenant.
     pub(super) fn row(&self, tenant: TenantId, id: MessageId) -> Option<&Row> {
         self.notifications.get(&id).filter(|row| row.notification.tenant == tenant)

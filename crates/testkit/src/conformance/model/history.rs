@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_core::delivery::{Event, Verdict};
+use tidings_core::delivery::{Event, Verdict, appended};
 use tidings_core::id::{BootId, IdGen, MessageId, MonotonicIds, TenantId, UserId};
 use tidings_core::idempotency::Idempotency;
 use tidings_core::notification::{NewNotification, Priority};
@@ -174,7 +174,7 @@ impl History {
         let (real, fake) = both!(self, store => store.accept(batch.clone()));
         self.same(&real, &fake);
         self.known.extend(real.into_iter().filter_map(|answer| match answer {
-            Acceptance::Accepted(id) => Some(id),
+            Acceptance::Accepted(id) | Acceptance::Delivered(id) => Some(id),
             Acceptance::Replayed(_) | Acceptance::Mismatched => None,
         }));
     }
@@ -194,7 +194,12 @@ impl History {
         let ttl = self.random.seconds(30) + Duration::from_millis(1);
         let expires_at = self.random.chance(15).then(|| due_at + ttl);
         let idempotency = self.random.chance(40).then(|| self.draw_key(now));
-        Submission { notification: NewNotification { user, priority, due_at, expires_at, ..drawn }, idempotency }
+        let is_at_once = drawn.channel == "in-app" && due_at == now && self.random.chance(50);
+        Submission {
+            notification: NewNotification { user, priority, due_at, expires_at, ..drawn },
+            idempotency,
+            at_once: is_at_once.then(|| appended(now)),
+        }
     }
 
     fn draw_key(&mut self, now: Timestamp) -> Idempotency {
