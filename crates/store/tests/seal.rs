@@ -133,3 +133,28 @@ async fn a_seal_that_is_damaged_or_gone_is_made_anew() {
     fs::write(dir.path().join(DATABASE), old).unwrap();
     assert!(matches!(open(dir.path()), Err(OpenError::Lost { .. })));
 }
+
+#[tokio::test]
+async fn a_backup_beside_the_log_of_the_store_before_is_refused() {
+    let dir = TempDir::new().unwrap();
+    commit(open(dir.path()).unwrap(), 2).await;
+    let copy = dir.path().join("copy.db");
+    backup::run(dir.path(), &copy, &mut |_, _| {}).unwrap();
+    let log = dir.path().join(format!("{DATABASE}-wal"));
+    // As a killed process leaves it.
+    let store = open(dir.path()).unwrap();
+    let ids = MonotonicIds::after(store.last_id());
+    let batch = vec![Submission { notification: notification(&ids), idempotency: None, at_once: None }];
+    store.accept(batch).await.expect("accepted");
+    let left = fs::read(&log).unwrap();
+    store.close().await;
+    assert!(!left.is_empty());
+
+    remove_log(dir.path());
+    fs::rename(&copy, dir.path().join(DATABASE)).unwrap();
+    fs::write(&log, &left).unwrap();
+    assert!(matches!(open(dir.path()), Err(OpenError::ForeignLog(_))));
+    assert_eq!(fs::read(&log).unwrap(), left, "a refusal changes nothing");
+    remove_log(dir.path());
+    commit(open(dir.path()).unwrap(), 1).await;
+}

@@ -32,6 +32,10 @@ impl Course {
     pub(super) fn read(&mut self, wall: i64, steady: i64) -> i64 {
         let step = wall - steady - self.offset;
         if step.abs() > NOISE_MILLIS {
+            if self.lead == 0 {
+                // Nothing was being caught up until now, however long ago the clocks were last read here.
+                self.since = steady;
+            }
             self.offset += step;
             self.lead = (self.lead - step).max(0);
         }
@@ -70,11 +74,19 @@ mod tests {
     fn set_forward_time_jumps_along_and_set_right_again_it_does_not_go_back() {
         let mut course = Course::begin(START, 0);
         assert_eq!(course.read(START + HOUR, 0), START + HOUR);
-        assert_eq!(course.read(START + 10, 10), START + HOUR + 5);
+        assert_eq!(course.read(START + 10, 10), START + HOUR + 10);
         // A clock set back and right again leaves no trace.
         let mut course = Course::begin(START, 0);
         course.read(START - HOUR, 0);
         assert_eq!(course.read(START + 100, 100), START + 100);
+    }
+
+    #[test]
+    fn set_back_after_days_time_still_goes_on() {
+        let mut course = Course::begin(START, 0);
+        let steady = 72 * HOUR;
+        assert!(course.is_plain(START + steady, steady));
+        assert_eq!(course.read(START + steady - 2 * HOUR, steady), START + steady);
     }
 
     proptest! {

@@ -54,6 +54,9 @@ pub fn run(data_dir: &Path, target: &Path, progress: &mut dyn FnMut(u64, u64)) -
     }
     copied?;
     std::fs::rename(&unfinished, target)?;
+    // The name too, or a power cut may take it back.
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    std::fs::File::open(parent)?.sync_all()?;
     Ok(())
 }
 

@@ -9,6 +9,9 @@ use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 const RESERVE: &str = "reserve";
+const PROBE: &str = "probe";
+/// More than SQLite asks for at once.
+const PROBE_BYTES: u64 = 256 << 10;
 /// The reserve takes at most this part of what is free.
 const SHARE: u64 = 8;
 /// A smaller reserve would help nobody.
@@ -71,12 +74,26 @@ impl Disk {
                 false
             }
             Err(error) if is_full(&error) => true,
-            Err(error) => {
-                tracing::warn!("No space can be reserved for finishing work on a full disk: {error}");
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                tracing::warn!("This file system cannot reserve space for finishing work on a full disk");
                 *has_reserve = true;
                 false
             }
+            Err(error) => {
+                tracing::warn!("No space can be reserved now for finishing work on a full disk: {error}");
+                false
+            }
         }
+    }
+
+    /// Whether no file can grow now. Quotas and some file systems say so in words that SQLite takes for a failed disk.
+    pub(crate) fn has_no_room(&self) -> bool {
+        let probe = self.data_dir.join(PROBE);
+        let is_full = put_aside(&probe, PROBE_BYTES).is_err_and(|error| is_full(&error));
+        if !is_full && let Err(error) = std::fs::remove_file(&probe) {
+            tracing::debug!("The probe of the disk cannot be removed: {error}");
+        }
+        is_full
     }
 
     /// Gives the reserve up, so that what was accepted can be finished; nothing is accepted until it is back. `false` when
@@ -101,6 +118,14 @@ impl Disk {
     }
 }
 
+/// Gives up what an earlier run put aside: room for the start. It is put aside anew afterwards, if there is enough.
+pub(crate) fn give_up_left_over(data_dir: &Path) -> io::Result<()> {
+    match std::fs::remove_file(data_dir.join(RESERVE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn free_bytes(directory: &Path) -> Option<u64> {
     statvfs(directory).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
@@ -116,7 +141,8 @@ fn put_aside(path: &Path, bytes: u64) -> io::Result<()> {
     taken
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Whether an error says that there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
@@ -140,6 +166,16 @@ mod tests {
         disk.look();
         assert!(!disk.is_low());
         assert!(reserve.exists());
+    }
+
+    #[test]
+    fn what_an_earlier_run_put_aside_is_given_up_at_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(RESERVE), [0; 4096]).unwrap();
+        give_up_left_over(dir.path()).unwrap();
+        give_up_left_over(dir.path()).unwrap();
+        assert!(Disk::new(dir.path().to_owned(), u64::MAX, 2 << 20).is_low());
+        assert!(!dir.path().join(RESERVE).exists(), "there is no room for a new one");
     }
 
     #[test]

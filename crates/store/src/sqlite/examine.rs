@@ -1,5 +1,8 @@
 //! What is looked at before a store is used: is it whole, is it all there.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -7,8 +10,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use tidings_core::error::StoreError;
 use uuid::Uuid;
 
+use super::error::sort;
 use super::identity::Identity;
 use super::keeper::Shared;
 use super::open::{DATABASE, OpenError, connect_reader, sorted};
@@ -40,6 +45,11 @@ impl Examined {
         }
     }
 
+    /// Whether the database is a backup that somebody put in place.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.verdict == Verdict::Restored
+    }
+
     /// Whether the database was not closed in order and is too large to be read before the start.
     pub(crate) fn needs_check_later(&self) -> bool {
         self.is_large && !matches!(self.verdict, Verdict::Whole { is_clean: true })
@@ -52,6 +62,9 @@ pub(crate) fn before_use(data_dir: &Path, accept_loss: bool) -> Result<Examined,
     let seal = Seal::read(data_dir).map_err(unusable)?;
     let file = data_dir.join(DATABASE);
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    if has_foreign_log(data_dir, &file).map_err(unusable)? {
+        return Err(OpenError::ForeignLog(data_dir.to_owned()));
+    }
     let database = if bytes == 0 { None } else { read_identity(data_dir)? };
     let verdict = judge(seal, database);
     let examined = Examined {
@@ -87,6 +100,23 @@ pub(crate) fn before_use(data_dir: &Path, accept_loss: bool) -> Result<Examined,
     Ok(examined)
 }
 
+/// Whether a copy that stands alone, as a backup does, lies beside the log of the store that was there before: SQLite would
+/// read the one over the other. Looked at before SQLite has the file open: closing it would let go of SQLite's locks.
+fn has_foreign_log(data_dir: &Path, file: &Path) -> io::Result<bool> {
+    let log = data_dir.join(format!("{DATABASE}-wal"));
+    if log.metadata().map_or(0, |metadata| metadata.len()) == 0 || !file.exists() {
+        return Ok(false);
+    }
+    // The versions of the format for writing and reading: 2 with a log, 1 without (sqlite.org/fileformat2.html, 1.3.3).
+    let mut versions = [0; 2];
+    match File::open(file)?.read_exact_at(&mut versions, 18) {
+        Ok(()) => Ok(versions == [1, 1]),
+        // Too short to be a database at all, which is for others to say.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn read_identity(data_dir: &Path) -> Result<Option<Identity>, OpenError> {
     let database = |source| sorted(data_dir, source);
     // Not a reading connection: after a crash the log has to be recovered first.
@@ -115,7 +145,8 @@ pub(crate) fn check_later(shared: &Arc<Shared>) {
         let damage = match verdict {
             Ok(verdict) if verdict == "ok" => return,
             Ok(verdict) => verdict,
-            Err(error) => error.to_string(),
+            Err(error) if matches!(sort(&error), StoreError::Inconsistent(_)) => error.to_string(),
+            Err(error) => return tracing::warn!("The store could not be checked in the background: {error}"),
         };
         if let Some(shared) = weak.upgrade() {
             shared.note_damage(damage);

@@ -13,12 +13,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, ffi};
 use uuid::Uuid;
 
-use super::disk::Disk;
-use super::error::breaks_connection;
-use super::open::connect_writer;
+use super::disk::{self, Disk};
+use super::open::{BUSY_TIMEOUT, connect_writer};
 use super::seal::{Mark, Seal};
 
 /// How often the disk is looked at and the store is sealed.
@@ -28,6 +28,18 @@ const CHECKPOINT_PAGES: u32 = 20_000;
 /// So few pages may be left to the writer.
 const REST_PAGES: u32 = 500;
 const ROUNDS: usize = 4;
+/// Beyond this length of the log, in pages, readers are waited for, a moment: otherwise it would grow while they never pause.
+const LONG_LOG_PAGES: u32 = 4 * CHECKPOINT_PAGES;
+const WAIT_FOR_READERS: Duration = Duration::from_millis(250);
+
+/// A failure of the file system that nobody was waiting for.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) why: String,
+    /// Whether pages that SQLite takes for copied may be missing in the database. Only a new start, which begins with an
+    /// index of the log of its own, copies all of the log.
+    pub(crate) is_final: bool,
+}
 
 /// What the threads of the store tell each other.
 pub(crate) struct Shared {
@@ -39,7 +51,9 @@ pub(crate) struct Shared {
     log_pages: AtomicU32,
     /// Whether the keeper has copied nearly all of the log.
     is_nearly_copied: AtomicBool,
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Trouble>>,
+    /// Held by whoever copies the log: SQLite lets only one do so, and does not wait.
+    pub(crate) copying: Mutex<()>,
     damage: Mutex<Option<String>>,
 }
 
@@ -53,6 +67,7 @@ impl Shared {
             log_pages: AtomicU32::new(0),
             is_nearly_copied: AtomicBool::new(false),
             failure: Mutex::default(),
+            copying: Mutex::default(),
             damage: Mutex::default(),
         }
     }
@@ -63,8 +78,16 @@ impl Shared {
     }
 
     /// A failure of the file system that the writer has not dealt with yet.
-    pub(crate) fn take_failure(&self) -> Option<String> {
+    pub(crate) fn take_failure(&self) -> Option<Trouble> {
         self.failure.lock().take()
+    }
+
+    /// Notes a failure. One that is final outweighs one that is not.
+    fn fail(&self, why: String, is_final: bool) {
+        let mut failure = self.failure.lock();
+        if !failure.as_ref().is_some_and(|known| known.is_final) {
+            *failure = Some(Trouble { why, is_final });
+        }
     }
 
     /// What was found to be wrong with the database.
@@ -131,7 +154,10 @@ impl Keeper {
             self.order_at = CHECKPOINT_PAGES;
         }
         if self.shared.is_nearly_copied.swap(false, Ordering::Acquire) {
-            if let Err(error) = copy_log(connection) {
+            let turn = self.shared.copying.lock();
+            let copied = if pages < LONG_LOG_PAGES { copy_log(connection).map(drop) } else { restart_log(connection) };
+            drop(turn);
+            if let Err(error) = copied {
                 self.shared.checkpoint_failed(&error);
             }
         } else if pages >= self.order_at && self.orders.try_send(Order::Checkpoint).is_ok() {
@@ -142,8 +168,15 @@ impl Keeper {
     /// Ends the thread, writes the log back and seals the store as closed in order.
     pub(crate) fn close(&mut self, connection: &Connection) {
         let Some(mut seal) = self.stop() else { return };
-        if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::warn!("The log of the store was not written back at close: {error}; it will be at the next start");
+        let written = match self.shared.take_failure() {
+            Some(trouble) => Err(trouble.why),
+            None => connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(|error| error.to_string()),
+        };
+        if let Err(why) = written {
+            tracing::warn!("The log of the store was not written back at close: {why}; it will be at the next start");
+            leave_log(connection);
+            // Not closed in order, so the next start looks at all of it.
+            return;
         }
         if let Err(error) = seal.write(&self.shared.mark(true)) {
             tracing::warn!("The store was not sealed at close: {error}");
@@ -166,8 +199,10 @@ impl Drop for Keeper {
 
 impl Shared {
     fn checkpoint_failed(&self, error: &rusqlite::Error) {
-        if breaks_connection(error) {
-            *self.failure.lock() = Some(format!("the log could not be moved into the database: {error}"));
+        // A file that cannot be opened is no failure of the disk: there may be no handle left. Nor is one that cannot grow.
+        let is_failure = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+        if is_failure && !(is_about_room(error) && self.disk.has_no_room()) {
+            self.fail(format!("the log could not be moved into the database: {error}"), true);
         } else {
             tracing::warn!("The log of the store cannot be moved into the database now: {error}");
         }
@@ -184,14 +219,21 @@ struct AtWork {
 
 impl AtWork {
     fn run(mut self, inbox: &Receiver<Order>) -> Seal {
+        // While there are file handles for it. Otherwise the first checkpoint tries again.
+        self.connection = self.connect().ok();
         loop {
             match inbox.recv_timeout(EVERY) {
                 Ok(Order::Checkpoint) => {
                     self.checkpoint();
+                    self.shared.disk.look();
                     self.write_seal();
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.shared.disk.look();
+                    // What is copied out of the log is room to go on in.
+                    if self.shared.disk.is_low() && self.shared.log_pages.load(Ordering::Relaxed) > REST_PAGES {
+                        self.checkpoint();
+                    }
                     self.write_seal();
                 }
                 Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => return self.seal,
@@ -206,7 +248,8 @@ impl AtWork {
         }
         match self.seal.write(&mark) {
             Ok(()) => self.sealed = mark.commits,
-            Err(error) => *self.shared.failure.lock() = Some(format!("the store could not be sealed: {error}")),
+            Err(error) if disk::is_full(&error) => tracing::warn!("The store cannot be sealed now: {error}"),
+            Err(error) => self.shared.fail(format!("the store could not be sealed: {error}"), false),
         }
     }
 
@@ -220,19 +263,49 @@ impl AtWork {
         }
     }
 
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let connection = connect_writer(&self.shared.data_dir)?;
+        leave_log(&connection);
+        Ok(connection)
+    }
+
     fn try_checkpoint(&mut self) -> rusqlite::Result<()> {
-        let connection = match &mut self.connection {
+        let connection = match self.connection.take() {
             Some(connection) => connection,
-            none => none.insert(connect_writer(&self.shared.data_dir)?),
+            None => self.connect()?,
         };
+        let connection = self.connection.insert(connection);
         for _ in 0..ROUNDS {
+            let turn = self.shared.copying.lock();
             let copied = copy_log(connection)?;
+            drop(turn);
             if self.shared.log_pages.load(Ordering::Relaxed).saturating_sub(copied) <= REST_PAGES {
                 break;
             }
         }
         Ok(())
     }
+}
+
+/// Leaves the log as it is when this connection is closed, rather than copying what is left of it.
+pub(crate) fn leave_log(connection: &Connection) {
+    if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+        tracing::warn!("The log of the store may be copied at close: {error}");
+    }
+}
+
+/// Whether a failure may be that there is no room, in words that SQLite uses for a failed disk.
+pub(crate) fn is_about_room(error: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(cause, _) = error else { return false };
+    matches!(cause.extended_code, ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP | ffi::SQLITE_IOERR_WRITE)
+}
+
+/// Copies all of the log and has it start again, unless readers take too long.
+fn restart_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(WAIT_FOR_READERS)?;
+    let restarted = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    restarted
 }
 
 /// Copies what no reader still needs from the log into the database. Returns how many pages of the log are copied now.

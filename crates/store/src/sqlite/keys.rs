@@ -17,7 +17,7 @@ use tidings_core::idempotency::{Fingerprint, Idempotency};
 use tidings_core::time::Timestamp;
 
 use runs::Runs;
-use spill::{Progress, Spill};
+use spill::{Progress, STEP, Spill};
 
 /// How many keys are held in memory (about 60 bytes each).
 const CAPACITY: usize = 400_000;
@@ -135,8 +135,11 @@ impl Keys {
                 }
             }
         }
+        // Each key is written once and cleared once, so twice what came in would only keep pace.
+        let most = STEP.max(4 * self.pending.len());
         let (recent, pending) = (&self.recent, &mut self.pending);
-        self.progress = self.spill.step(connection, &mut self.runs, |row| drop_if_same(recent, pending, row))?;
+        let cleared = |row: &StoredKey| drop_if_same(recent, pending, row);
+        self.progress = self.spill.step(connection, &mut self.runs, most, cleared)?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -11,7 +12,7 @@ use tidings_core::id::MessageId;
 use tidings_core::retry::Policies;
 use uuid::Uuid;
 
-use super::disk::Disk;
+use super::disk::{self, Disk};
 use super::examine;
 use super::identity::Identity;
 use super::keeper::{Keeper, Shared};
@@ -110,6 +111,12 @@ pub enum OpenError {
          one back, restore a backup made with `tidings backup`, or go on with this one: `tidings serve --accept-loss`"
     )]
     Foreign(PathBuf),
+    /// A backup was put beside the log of another database.
+    #[error(
+        "the database in {0} is a backup, but the log beside it (tidings.db-wal) is that of the store before. Nothing was \
+         changed. Move tidings.db-wal and tidings.db-shm away, then start again"
+    )]
+    ForeignLog(PathBuf),
     /// SQLite itself is too old.
     #[error("SQLite {0} has a bug that can corrupt the store; 3.51.3 or newer is needed")]
     OldSqlite(&'static str),
@@ -154,14 +161,20 @@ impl SqliteStore {
         let lock = lock(&data_dir)?;
         let unusable = |source| OpenError::Directory { path: data_dir.clone(), source };
         let database = |source| sorted(&data_dir, source);
+        disk::give_up_left_over(&data_dir).map_err(unusable)?;
         let examined = examine::before_use(&data_dir, options.accept_loss)?;
         let mut connection = connect_writer(&data_dir).map_err(database)?;
         refuse_newer(&connection).map_err(database)??;
         migrations::run(&mut connection).map_err(database)?;
         let identity = examined.identity(Uuid::new_v4);
-        put_identity(&mut connection, identity).map_err(database)?;
+        let mark = Mark { epoch: identity.epoch, commits: identity.commits, is_clean: false };
         let mut seal = Seal::open(&data_dir).map_err(unusable)?;
-        seal.write(&Mark { epoch: identity.epoch, commits: identity.commits, is_clean: false }).map_err(unusable)?;
+        if examined.is_restored() {
+            // Until the next line is durable the copy is still marked as a backup, so a crash in between does no harm.
+            seal.write(&mark).map_err(unusable)?;
+        }
+        put_identity(&mut connection, identity).map_err(database)?;
+        seal.write(&mark).map_err(unusable)?;
 
         let lanes = Arc::new(parking_lot::Mutex::new(Lanes::load(&connection).map_err(database)?));
         let memory = Memory::load(&connection).map_err(database)?;
@@ -228,6 +241,9 @@ impl SqliteStore {
     }
 }
 
+/// How long a connection waits for a lock that another one holds.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Opens the writing connection.
 pub(crate) fn connect_writer(data_dir: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(data_dir.join(DATABASE))?;
@@ -245,9 +261,9 @@ pub(crate) fn connect_writer(data_dir: &Path) -> rusqlite::Result<Connection> {
          PRAGMA mmap_size = 0;
          PRAGMA secure_delete = 1;
          PRAGMA trusted_schema = 0;
-         PRAGMA cell_size_check = 1;
-         PRAGMA busy_timeout = 5000;",
+         PRAGMA cell_size_check = 1;",
     )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     keep_plans(&connection)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
@@ -305,8 +321,8 @@ fn lock(data_dir: &Path) -> Result<File, OpenError> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => {
-            // Who holds it, for the message that the next one gets.
-            std::fs::write(&path, std::process::id().to_string()).map_err(unusable)?;
+            // Who holds it, for the message that the next one gets. On a full disk that has to do without.
+            drop(std::fs::write(&path, std::process::id().to_string()));
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {

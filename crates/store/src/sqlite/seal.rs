@@ -113,10 +113,13 @@ impl Seal {
 
     /// Writes a mark over the older slot and waits until it is on stable storage.
     pub(crate) fn write(&mut self, mark: &Mark) -> io::Result<()> {
-        self.generation += 1;
-        let slot = SLOTS[usize::from(self.generation.is_multiple_of(2))];
-        self.file.write_all_at(&encode(self.generation, mark), slot)?;
-        self.file.sync_data()
+        let generation = self.generation + 1;
+        let slot = SLOTS[usize::from(generation.is_multiple_of(2))];
+        self.file.write_all_at(&encode(generation, mark), slot)?;
+        self.file.sync_data()?;
+        // Only now: what failed is written to the same slot again, and the good one is left alone.
+        self.generation = generation;
+        Ok(())
     }
 }
 

@@ -14,8 +14,8 @@ use super::runs::Runs;
 use super::{StoredKey, oldest_keys};
 use crate::sqlite::open::connect_reader;
 
-/// How many keys one transaction writes or deletes.
-const STEP: usize = 1_000;
+/// How many keys one transaction writes or deletes at least.
+pub(super) const STEP: usize = 1_000;
 
 /// A run on its way.
 #[derive(Default)]
@@ -60,11 +60,12 @@ impl Spill {
         Ok(Self::Sorting(receiver))
     }
 
-    /// Does the next step within a transaction. `cleared` is told which keys are no longer among the recent ones.
+    /// Does the next step within a transaction, for `most` keys. `cleared` is told which are no longer among the recent ones.
     pub(super) fn step(
         &mut self,
         connection: &Connection,
         runs: &mut Runs,
+        most: usize,
         mut cleared: impl FnMut(&StoredKey),
     ) -> rusqlite::Result<Option<Progress>> {
         if let Self::Sorting(receiver) = self {
@@ -81,7 +82,7 @@ impl Spill {
         match self {
             Self::Idle | Self::Sorting(_) => Ok(None),
             Self::Writing { sorted, run, from } => {
-                let step = sorted.by_key.iter().skip(*from).take(STEP);
+                let step = sorted.by_key.iter().skip(*from).take(most);
                 let wrote = write(connection, *run, step)?;
                 if wrote > 0 {
                     return Ok(Some(Progress::Wrote(wrote)));
@@ -90,7 +91,7 @@ impl Spill {
                 Ok(Some(Progress::Completed))
             }
             Self::Clearing { by_use, from } => {
-                let step = by_use.iter().skip(*from).take(STEP);
+                let step = by_use.iter().skip(*from).take(most);
                 let mut delete = connection.prepare_cached("DELETE FROM keys WHERE number = ?1")?;
                 let mut count = 0;
                 for row in step {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{Desk, GROUP, Health, Memory, Message, Mirrors, Tx, Write};
 use crate::sqlite::error::{breaks_connection, sort};
 use crate::sqlite::identity::{Identity, count_commit};
-use crate::sqlite::keeper::Keeper;
+use crate::sqlite::keeper::{Keeper, is_about_room, leave_log};
 use crate::sqlite::lanes::{Changes, Lanes};
 use crate::sqlite::open::connect_writer;
 
@@ -119,7 +119,7 @@ impl Thread {
                 tidings_faultpoints::point("store.after-answers");
             }
             // With the reserve given up there is room for what finishes; what is new is refused.
-            Err(fault) if is_full(fault.error()) && self.keeper.shared().disk.give_up_reserve() => {
+            Err(fault) if self.had_no_room(fault.error()) && self.keeper.shared().disk.give_up_reserve() => {
                 self.commit_group(group);
             }
             // One write may be at fault: then it fails alone.
@@ -153,12 +153,18 @@ impl Thread {
             *self.health.failed_at.lock() = Some(Instant::now());
         }
         // A transaction that could not even be rolled back is as bad as a file system that failed.
-        if breaks_connection(error) || !self.connection.is_autocommit() {
+        let broke = breaks_connection(error) && !self.had_no_room(error);
+        if broke || !self.connection.is_autocommit() {
             self.recover(&error.to_string());
         }
         for write in group {
             write.answer(Err(sort(error)));
         }
+    }
+
+    /// Whether there was no room, however SQLite puts it.
+    fn had_no_room(&self, error: &rusqlite::Error) -> bool {
+        is_full(error) || (is_about_room(error) && self.keeper.shared().disk.has_no_room())
     }
 
     /// Runs all writes in one transaction. After an error nothing has happened, on disk or in memory.
@@ -214,15 +220,20 @@ impl Thread {
 
     /// The keeper writes too, and its failures count as much.
     fn mend_after_keeper(&mut self) {
-        if let Some(error) = self.keeper.shared().take_failure() {
+        if let Some(trouble) = self.keeper.shared().take_failure() {
             *self.health.failed_at.lock() = Some(Instant::now());
-            self.recover(&error);
+            if trouble.is_final {
+                self.stop_for_good(&trouble.why);
+            } else {
+                self.recover(&trouble.why);
+            }
         }
     }
 
     /// After the file system failed under the connection, what it believes cannot be trusted, nor what the cache of the
-    /// system holds: a page whose flush failed may be taken for clean. So the store starts again from the disk, and
-    /// everything in the log is written anew, to another place. When that fails too, or soon again, the store gives up.
+    /// system holds: a page whose flush failed may be taken for clean. So the store starts again from the disk, and what is
+    /// left in the log is written to the database. When that fails too, or soon again, the store gives up; a checkpoint that
+    /// failed ends it at once, because SQLite may take pages for copied that are not, until the next start.
     fn recover(&mut self, why: &str) {
         let last = self.broke_at.replace(Instant::now());
         if last.is_some_and(|last| last.elapsed() < FAILURES_APART) {
@@ -239,7 +250,13 @@ impl Thread {
     fn reopen(&mut self) -> rusqlite::Result<()> {
         let data_dir = self.keeper.shared().data_dir.clone();
         let mut connection = connect_writer(&data_dir)?;
-        write_log_back(&connection)?;
+        let shared = Arc::clone(self.keeper.shared());
+        let turn = shared.copying.lock();
+        match write_log_back(&connection) {
+            Err(error) if is_full(&error) && shared.disk.give_up_reserve() => write_log_back(&connection)?,
+            written => written?,
+        }
+        drop(turn);
         let commits = Identity::read(&connection)?.map_or(0, |identity| identity.commits);
         if commits < self.commits {
             return Err(unusable(&format!("it has {commits} commits, and {} were acknowledged", self.commits)));
@@ -255,6 +272,11 @@ impl Thread {
     }
 
     fn stop_for_good(&mut self, why: &str) {
+        // The first reason is the one that helps.
+        if self.give_up.borrow().is_some() {
+            return;
+        }
+        leave_log(&self.connection);
         tracing::error!(
             "The store stops: {why}. Everything that was acknowledged is on the disk as far as it keeps its word"
         );
