@@ -58,7 +58,7 @@ error_codes! {
     RATE_LIMITED "rate_limited" 429 "Too many requests of this kind." "Wait as long as `Retry-After` says."
     INTERNAL "internal" 500 "Something failed that should not." "Try again; tell the operator the correlation id if it persists."
     OVERLOADED "overloaded" 503 "More is arriving than can be stored." "Try again after `Retry-After`."
-    STORE_UNAVAILABLE "store_unavailable" 503 "The store cannot be written; nothing was accepted." "Try again after `Retry-After`, with the same idempotency key."
+    STORE_UNAVAILABLE "store_unavailable" 503 "The store failed, and whether the request was stored is not known: repeat it with the same idempotency key." "Repeat the request after `Retry-After` with the same idempotency key; it is not done twice."
     SHUTTING_DOWN "shutting_down" 503 "The server is stopping." "Try again; another replica or the restarted server answers."
     STORAGE_FULL "storage_full" 507 "The disk is full; nothing was accepted." "The operator has to free disk space."
 }
@@ -146,7 +146,9 @@ impl Problem {
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A passing failure: nothing was stored, the same call may succeed later.
+    /// A passing failure: the same call may succeed later. Whether this one has stored anything is not known, for a
+    /// commit that failed may be on the disk all the same. It has stored all or nothing, and whoever repeats it has to be
+    /// ready to find it done.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// More work is waiting than the store takes on: nothing was stored.

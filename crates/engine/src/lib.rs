@@ -21,7 +21,8 @@
 //!
 //! The store is the only truth. Nothing here remembers what the store does not: a process that dies leaves leases, and
 //! the next start or another process rescues them. What is kept in memory (how many attempts run where, how the
-//! destinations have been doing, whose turn it is) only makes better decisions, and is bounded.
+//! destinations have been doing, whose turn it is, which notifications cannot be due for deletion yet) only makes better
+//! decisions, and is bounded.
 //!
 //! Each loop takes the clock, the store and the channels from [`Ports`], so that it runs against fakes in tests. Tasks
 //! are started in one place, which names them, catches their panics and waits for them at shutdown.

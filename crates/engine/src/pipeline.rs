@@ -88,6 +88,8 @@ impl Pipeline {
     async fn steps(&self, job: &Job, held: &Held, reach: Reach) -> Result<Attempted, Why> {
         self.refuse_expired(job)?;
         let contacts = self.find_recipient(job).await?;
+        // The look-up may have taken its time.
+        self.refuse_expired(job)?;
         Ok(match reach {
             Reach::Inbox => self.append(job),
             Reach::Remote => {

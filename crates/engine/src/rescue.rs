@@ -45,14 +45,15 @@ impl Rescue {
     }
 
     async fn take_back(&self, by: LostBy) -> Result<usize, StoreError> {
-        let mut taken_back = 0;
+        let (mut taken_back, mut after) = (0, None);
         loop {
-            let lost = self.shared.ports.jobs.lost(by, STEP).await?;
+            let lost = self.shared.ports.jobs.lost(by, after, STEP).await?;
             tidings_faultpoints::point("engine.in-rescue");
             let is_last = lost.len() < STEP;
-            let settled = self.settle(lost).await?;
-            taken_back += settled;
-            if is_last || settled == 0 || self.shared.stop.is_cancelled() {
+            // A page may hold nothing but leases whose workers are at work, and those after it be lost all the same.
+            after = lost.last().map(|lost| lost.lease.id);
+            taken_back += self.settle(lost).await?;
+            if is_last || self.shared.stop.is_cancelled() {
                 return Ok(taken_back);
             }
         }

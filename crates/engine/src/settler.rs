@@ -134,6 +134,7 @@ impl Settler {
                     return Ok(());
                 }
                 Err(error) if error.is_retryable() => {
+                    // Should it be stored all the same, the repetition finds it stale and changes nothing.
                     let count = items.len();
                     warn!(count, "{count} results could not be stored yet: {error}");
                     sleep(backoff.next_pause()).await;
@@ -162,7 +163,8 @@ impl Settler {
                 }
                 Settled::Stale => {
                     self.shared.metrics.stale_settlements.inc();
-                    warn!(messageId = %id, "The result for {id} came too late: its lease had been lost");
+                    // The latter after a call whose failure was told, although its commit is on the disk.
+                    warn!(messageId = %id, "The result for {id} came too late: its lease had been lost or settled before");
                 }
             }
         }
@@ -172,10 +174,10 @@ impl Settler {
     }
 }
 
-/// The leases run out, and the notifications are tried again.
+/// What was not stored in spite of what the store said: the leases run out, and the notifications are tried again.
 fn give_up(items: &[Item], error: &StoreError) {
     for item in items {
         let id = item.settlement.lease.id;
-        error!(messageId = %id, "The result for {id} could not be stored and is left to the rescue: {error}");
+        error!(messageId = %id, "The result for {id} was not stored, as far as is known, and is left to the rescue: {error}");
     }
 }

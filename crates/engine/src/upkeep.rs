@@ -1,12 +1,13 @@
 //! The chores that keep the store small and true: retention, idempotency keys, erasures, automatic redrives. Each goes
 //! in small steps with pauses between them, so that accepting is never held up.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_core::error::{ErrorCode, StoreError};
 use tidings_core::id::{MessageId, TenantId, UserId};
+use tidings_core::retention::{Agenda, Span};
 use tidings_core::services::redrive::Reviewer;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -19,6 +20,9 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
 /// How many rows one step touches.
 const STEP: usize = 500;
+
+/// How many ranges of notifications retention remembers; some 200 KB.
+const RANGES: usize = 4_096;
 
 /// The pause between two steps.
 const BETWEEN_STEPS: Duration = Duration::from_millis(25);
@@ -75,25 +79,33 @@ impl Upkeep {
         }
     }
 
-    /// Expires and deletes what has been kept long enough, until the stop.
+    /// Expires and deletes what has been kept long enough, until the stop. The first pass looks at everything, the others
+    /// at what may be due by then.
     pub(crate) async fn run_retention(self: Arc<Self>) {
+        let mut agenda = Agenda::new(self.shared.config.sweep_every, RANGES);
         while self.rest(self.shared.config.sweep_every).await {
-            if let Err(error) = self.sweep().await {
-                warn!("The retention sweep was interrupted and will begin anew: {error}");
+            if let Err(error) = self.sweep(&mut agenda).await {
+                warn!("The retention sweep was interrupted; the next one sees to the rest: {error}");
             }
         }
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
-        let (mut from, mut deleted, mut expired) = (None, 0, 0);
-        loop {
+    async fn sweep(&self, agenda: &mut Agenda) -> Result<(), StoreError> {
+        let policy = &self.shared.config.retention;
+        let mut spans = VecDeque::from(agenda.begin(self.shared.now()));
+        let (mut deleted, mut expired) = (0, 0);
+        while let Some(span) = spans.pop_front() {
             let now = self.shared.now();
-            let swept = self.shared.ports.upkeep.sweep(&self.shared.config.retention, from, now, STEP).await?;
+            let swept = self.shared.ports.upkeep.sweep(policy, span, now, STEP).await?;
             tidings_faultpoints::point("engine.in-upkeep");
             deleted += swept.deleted;
             expired += swept.expired;
-            from = swept.next;
-            if from.is_none() || !pause(&self.shared.stop, BETWEEN_STEPS).await {
+            let upto = swept.next.unwrap_or_else(|| span.last(policy, now));
+            agenda.looked_at(span.after, upto, swept.due_at, now);
+            if swept.next.is_some() {
+                spans.push_front(Span { after: swept.next, ..span });
+            }
+            if !spans.is_empty() && !pause(&self.shared.stop, BETWEEN_STEPS).await {
                 break;
             }
         }

@@ -73,19 +73,23 @@ async fn claim(store: &SqliteStore, owner: BootId, count: usize) -> Vec<Job> {
 }
 
 fn delivered(job: &Job) -> Settlement {
+    Settlement { to_inbox: true, ..attempted(job, Verdict::Delivered) }
+}
+
+fn attempted(job: &Job, verdict: Verdict) -> Settlement {
     let attempt = Attempt {
         number: job.delivery.attempts,
         provider: "inbox".to_owned(),
         started_at: NOW,
         duration_ms: 0,
-        outcome: Verdict::Delivered.outcome(),
+        outcome: verdict.outcome(),
         code: None,
         message: None,
         provider_id: None,
     };
-    let event = Event::Attempted { verdict: Verdict::Delivered, attempt };
+    let event = Event::Attempted { verdict, attempt };
     let transition = step(&job.delivery, event, &Policy::default(), NOW, 0.5).expect("a job can be settled");
-    Settlement { lease: job.lease, transition, to_inbox: true, redrive_at: None, follow_up: None }
+    Settlement { lease: job.lease, transition, to_inbox: false, redrive_at: None, follow_up: None }
 }
 
 #[tokio::test]
@@ -102,6 +106,23 @@ async fn what_was_accepted_is_there_after_the_store_was_opened_anew() {
     assert_eq!((record.summary.state, record.content.unwrap().payload.as_str()), (State::Queued, r#"{"title":"t"}"#));
     assert_eq!(store.ready(NOW, 10, 10).await.unwrap().lanes, [(lane(), 3)]);
     assert_eq!(store.stats().await.unwrap().queued, 3);
+}
+
+#[tokio::test]
+async fn dead_letters_are_counted_after_the_store_was_opened_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    accept(&store, &MonotonicIds::default(), 3).await;
+    let jobs = claim(&store, boot(1), 2).await;
+    let settlements = jobs.iter().map(|job| attempted(job, Verdict::Reject)).collect();
+    assert_eq!(store.settle(settlements).await.unwrap(), [Settled::Done; 2]);
+    let before = store.stats().await.unwrap();
+    assert_eq!((before.dead_letters_pending, before.oldest_dead_letter), (2, Some(NOW)));
+    store.close().await;
+    drop(store);
+
+    let after = open(dir.path()).unwrap().stats().await.unwrap();
+    assert_eq!((after.queued, after.dead_letters_pending, after.oldest_dead_letter), (1, 2, Some(NOW)));
 }
 
 #[tokio::test]
@@ -153,7 +174,7 @@ async fn leases_of_a_dead_boot_are_found_and_its_settlement_comes_too_late() {
     drop(store);
 
     let store = open(dir.path()).unwrap();
-    let lost = store.lost(LostBy::OtherThan(boot(2)), 10).await.unwrap();
+    let lost = store.lost(LostBy::OtherThan(boot(2)), None, 10).await.unwrap();
     assert_eq!(lost.len(), 1);
     let transition = step(&lost[0].delivery, Event::LeaseLost, &Policy::default(), NOW, 0.5).unwrap();
     let settlement =
@@ -231,7 +252,7 @@ async fn a_damaged_row_holds_up_nobody_else() {
     assert_eq!(damaged.unwrap(), 1);
     let claimed: Vec<MessageId> = claim(&store, boot(1), 3).await.iter().map(|job| job.notification.id).collect();
     assert_eq!(claimed, ids[1..]);
-    let lost = store.lost(LostBy::OtherThan(boot(2)), 10).await.unwrap();
+    let lost = store.lost(LostBy::OtherThan(boot(2)), None, 10).await.unwrap();
     assert_eq!(lost.iter().map(|lost| lost.lease.id).collect::<Vec<_>>(), ids[1..]);
 }
 

@@ -98,7 +98,7 @@ macro_rules! conformance_store {
                 fences_grow_from_claim_to_claim
                 leases_are_lost_by_their_deadline
                 leases_are_lost_by_the_death_of_their_owner
-                no_more_lost_leases_are_told_than_asked_for
+                lost_leases_are_told_a_few_at_a_time
                 a_lost_lease_goes_to_another_claimer
             }
             settling {
@@ -169,12 +169,17 @@ macro_rules! conformance_store {
                 what_was_read_goes_earlier
                 what_nobody_could_deliver_in_time_expires_and_is_deleted_later
                 a_sweep_goes_on_in_small_steps
+                a_step_says_when_to_come_again
+                what_is_read_after_a_sweep_is_deleted_in_time
+                what_waits_or_is_being_sent_may_end_after_a_sweep
+                a_step_keeps_to_its_span
                 numbers_of_swept_inbox_entries_are_not_given_again
                 expired_keys_are_forgotten_a_few_at_a_time
             }
             upkeep {
                 a_store_that_lives_answers_a_ping
                 stats_count_what_is_there
+                stats_count_the_dead_letters_that_nobody_has_decided_about
                 an_erasure_takes_content_inbox_and_what_providers_said
                 an_erasure_ends_what_waits_and_what_is_being_sent
                 an_erased_dead_letter_is_not_redriven_by_itself

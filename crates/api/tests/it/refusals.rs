@@ -168,7 +168,7 @@ async fn a_store_that_fails_is_told_without_its_reasons() {
     let world = World::new().await;
     for (error, status, message) in [
         (StoreError::Inconsistent("row 7 of users".to_owned()), 500, "Failed to process notification"),
-        (StoreError::Unavailable("disk I/O error".to_owned()), 503, ""),
+        (StoreError::Unavailable("disk I/O error".to_owned()), 503, "repeat it with the same idempotency key"),
         (StoreError::Overloaded, 503, ""),
         (StoreError::Full, 507, ""),
         (StoreError::Closed, 503, ""),

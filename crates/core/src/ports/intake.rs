@@ -41,7 +41,8 @@ pub trait Intake: Send + Sync {
     /// its journal.
     ///
     /// - MUST be durable on stable storage before it returns `Ok`; one answer per submission, in order.
-    /// - MUST be atomic: after an error nothing of the batch is stored.
+    /// - MUST be atomic: the batch is stored as a whole or not at all, and not at all after an error other than
+    ///   [`StoreError::Unavailable`], which leaves it open.
     /// - MUST check each key in the same transaction, against what is stored and against the batch itself. A key whose
     ///   `expires_at` is at or before the notification's `accepted_at` counts as absent.
     /// - Concurrent calls with one key MUST yield one `Accepted`.

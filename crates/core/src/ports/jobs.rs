@@ -124,6 +124,7 @@ pub trait Jobs: Send + Sync {
     /// - One answer per settlement, in order; durable when it returns.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError>;
 
-    /// Leases that were lost, at most `limit`. The caller decides each and settles it under its fence.
-    async fn lost(&self, by: LostBy, limit: usize) -> Result<Vec<Lost>, StoreError>;
+    /// Leases that were lost, in the order of their ids from the first after `after` on, `limit` of them or, when there are
+    /// no more, fewer. The caller decides each and settles it under its fence.
+    async fn lost(&self, by: LostBy, after: Option<MessageId>, limit: usize) -> Result<Vec<Lost>, StoreError>;
 }

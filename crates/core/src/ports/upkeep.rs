@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::error::StoreError;
 use crate::id::{MessageId, TenantId, UserId};
-use crate::retention::Policy;
+use crate::retention::{Policy, Span};
 use crate::time::Timestamp;
 
 /// A step of a sweep.
@@ -14,8 +14,10 @@ pub struct Swept {
     pub deleted: usize,
     /// Notifications that expired because nobody could deliver them in time.
     pub expired: usize,
-    /// Where the next step goes on; `None` when the sweep is through.
+    /// The last one looked at, after which the next step goes on; `None` when the span is through.
     pub next: Option<MessageId>,
+    /// Nothing that this step has left of what it looked at can be due before; `None` if it has left nothing.
+    pub due_at: Option<Timestamp>,
 }
 
 /// The state of the store, for metrics, health and alerts.
@@ -46,15 +48,15 @@ pub trait Upkeep: Send + Sync {
     /// The state of the store. MUST be cheap enough to be asked every few seconds.
     async fn stats(&self) -> Result<Stats, StoreError>;
 
-    /// One small step of retention over all tenants: looks at no more than `batch` notifications after `from` and
-    /// deletes or expires what the policy says, with everything that belongs to it, in one short transaction.
-    async fn sweep(
-        &self,
-        policy: &Policy,
-        from: Option<MessageId>,
-        now: Timestamp,
-        batch: usize,
-    ) -> Result<Swept, StoreError>;
+    /// One small step of retention over all tenants: looks at no more than `batch` notifications of the span, the oldest
+    /// first, and deletes or expires what the policy says, with everything that belongs to it, in one short transaction.
+    ///
+    /// - MUST look at every notification of the span up to the answer's `next`, or to the end of the span, and at no other.
+    /// - `due_at` MUST NOT be later than [`Policy::earliest`] of anything that is left there. It MAY be earlier, such as
+    ///   `now` for what has just expired: whoever asks does not come back before.
+    /// - What nobody needs any more of other things, such as names of queues, MAY be forgotten with the step that comes
+    ///   to the horizon.
+    async fn sweep(&self, policy: &Policy, span: Span, now: Timestamp, batch: usize) -> Result<Swept, StoreError>;
 
     /// Forgets idempotency keys that have expired, at most `batch`. Returns how many.
     async fn forget_keys(&self, now: Timestamp, batch: usize) -> Result<usize, StoreError>;

@@ -1,5 +1,6 @@
 //! From the queue to the provider.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_core::delivery::State;
@@ -8,9 +9,11 @@ use tidings_core::journal::{Event, Outcome};
 use tidings_core::notification::NewNotification;
 use tidings_core::ports::streams::InboxRange;
 use tidings_core::ports::{Catalog, Intake, Streams};
+use tidings_engine::Ports;
 use tidings_testkit::sample;
+use tidings_testkit::sim::{Call, Fault, FaultyStore, Layers};
 
-use crate::world::{World, mail, story};
+use crate::world::{BOOT, World, mail, story};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_due_is_delivered() {
@@ -79,6 +82,24 @@ async fn what_has_expired_is_not_sent() {
     assert_eq!(record.summary.attempts, 0);
     assert!(world.sender.calls().is_empty());
     assert_eq!(world.metric("notifications_failed_total{type=\"email\",state=\"expired\"}"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_expires_while_its_recipient_is_looked_up_is_not_sent() {
+    let world = World::new().await;
+    let catalog = Arc::new(FaultyStore::over(Layers::of(&world.store), Arc::default()));
+    catalog.arm(Call::User, Fault::DelayBefore(Duration::from_secs(10)));
+    let _engine = world.engine_with(Ports { catalog, ..world.ports(BOOT) }).await;
+    let short = NewNotification { expires_at: Some(world.now() + Duration::from_secs(5)), ..world.email() };
+    let id = world.submit(short).await;
+    // The catalog is being asked, and takes its time.
+    world.no_more_calls_than(0, Duration::from_secs(1)).await;
+    assert_eq!(world.record(id).await.unwrap().summary.state, State::Sending);
+    world.advance(Duration::from_secs(5));
+    let record = world.until_it_is(id, State::Expired).await;
+    assert_eq!(story(&record), [Event::Accepted, Event::Expired]);
+    assert_eq!(record.summary.attempts, 0);
+    assert!(world.sender.calls().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

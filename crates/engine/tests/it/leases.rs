@@ -82,6 +82,27 @@ async fn a_clock_that_jumps_takes_no_lease_from_a_worker_at_work() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_lease_is_not_hidden_by_those_of_workers_at_work() {
+    let mut world = World::new().await;
+    world.config.concurrency = 1_000;
+    // More than are looked at in one step, all of them older than the one that is lost.
+    let held: Vec<_> = (0..300).map(|n| world.webhook(&format!("https://host{}.example:443", n % 100))).collect();
+    for webhook in &held {
+        world.sender.hold(&webhook.destination);
+    }
+    let lost = world.submit(world.email()).await;
+    claim_and_vanish(&world, BOOT).await;
+    let _engine = world.engine().await;
+    world.submit_all(held).await;
+    world.calls(300).await;
+    // To the store all these leases have run out now.
+    world.advance(Duration::from_hours(1));
+    let record = world.until_it_is(lost, State::Delivered).await;
+    assert_eq!(story(&record), [Event::Accepted, Event::LeaseLost, Event::Delivered]);
+    assert_eq!(world.metric("leases_lost_total"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_result_that_comes_too_late_changes_nothing() {
     let world = World::new().await;
     world.sender.hold(&mail());
@@ -89,7 +110,7 @@ async fn a_result_that_comes_too_late_changes_nothing() {
     let id = world.submit(world.email()).await;
     world.calls(1).await;
     // Another process believes that the lease has run out.
-    let lost = world.store.lost(LostBy::Deadline(world.now() + Duration::from_hours(1)), 10).await.unwrap();
+    let lost = world.store.lost(LostBy::Deadline(world.now() + Duration::from_hours(1)), None, 10).await.unwrap();
     world.store.settle(vec![sample::loss(&lost[0], world.now())]).await.unwrap();
     world.advance(Duration::ZERO);
     world.calls(2).await;

@@ -61,8 +61,8 @@ impl Jobs for Meddler {
         self.store.settle(settlements).await
     }
 
-    async fn lost(&self, by: LostBy, limit: usize) -> Result<Vec<Lost>, StoreError> {
-        self.store.lost(by, limit).await
+    async fn lost(&self, by: LostBy, after: Option<MessageId>, limit: usize) -> Result<Vec<Lost>, StoreError> {
+        self.store.lost(by, after, limit).await
     }
 }
 

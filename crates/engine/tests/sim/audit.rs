@@ -147,8 +147,8 @@ impl Jobs for Audit {
         Ok(answers)
     }
 
-    async fn lost(&self, by: LostBy, limit: usize) -> Result<Vec<Lost>, StoreError> {
+    async fn lost(&self, by: LostBy, after: Option<MessageId>, limit: usize) -> Result<Vec<Lost>, StoreError> {
         self.count().await;
-        self.jobs.lost(by, limit).await
+        self.jobs.lost(by, after, limit).await
     }
 }

@@ -166,5 +166,12 @@ fn decide(
             rows::append_entry(tx.connection, integer, &entry)?;
         }
     }
-    Ok(find(tx.connection, tenant, id)?.map(|letter| Reviewed::Done(Box::new(letter))))
+    let after = find(tx.connection, tenant, id)?;
+    let is_undecided = |letter: &DeadLetter| letter.review_status == ReviewStatus::Pending;
+    match (is_undecided(&letter), after.as_ref().is_some_and(is_undecided)) {
+        (true, false) => tx.changes.decided(),
+        (false, true) => tx.changes.undecided(),
+        (true, true) | (false, false) => {}
+    }
+    Ok(after.map(|letter| Reviewed::Done(Box::new(letter))))
 }

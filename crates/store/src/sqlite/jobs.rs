@@ -48,8 +48,8 @@ impl Jobs for SqliteStore {
         self.inner.writer.write(weight, settle).await
     }
 
-    async fn lost(&self, by: LostBy, limit: usize) -> Result<Vec<Lost>, StoreError> {
-        self.read(move |connection| lost(connection, by, limit).map_err(|error| sort(&error))).await
+    async fn lost(&self, by: LostBy, after: Option<MessageId>, limit: usize) -> Result<Vec<Lost>, StoreError> {
+        self.read(move |connection| lost(connection, by, after, limit).map_err(|error| sort(&error))).await
     }
 }
 
@@ -203,6 +203,7 @@ fn settle_one(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<Settled, Failu
             at(&settlement.transition).as_millis(),
             settlement.redrive_at.map(Timestamp::as_millis)
         ])?;
+        tx.changes.undecided();
     }
     if let Some(follow_up) = &settlement.follow_up {
         rows::insert(tx, follow_up)?;
@@ -256,14 +257,14 @@ fn at(transition: &Transition) -> Timestamp {
     transition.entry.as_ref().map_or(Timestamp::EPOCH, |entry| entry.at)
 }
 
-fn lost(connection: &Connection, by: LostBy, limit: usize) -> rusqlite::Result<Vec<Lost>> {
+fn lost(connection: &Connection, by: LostBy, after: Option<MessageId>, limit: usize) -> rusqlite::Result<Vec<Lost>> {
     let condition = match by {
         LostBy::Deadline(_) => "l.until <= ?1",
         LostBy::OtherThan(_) => "l.owner <> ?1",
     };
     let sql = format!(
         "SELECT {}, l.fence, l.until, l.attempts, l.lost_leases FROM leases l JOIN notifications n ON n.id = l.id
-         JOIN queues q ON q.id = l.queue_id LEFT JOIN contents c ON c.id = NULL WHERE {condition} ORDER BY l.id LIMIT ?2",
+         JOIN queues q ON q.id = l.queue_id LEFT JOIN contents c ON c.id = NULL WHERE {condition} AND l.id > ?2 ORDER BY l.id",
         rows::NOTIFICATION
     );
     let bound: Box<dyn rusqlite::ToSql> = match by {
@@ -271,9 +272,12 @@ fn lost(connection: &Connection, by: LostBy, limit: usize) -> rusqlite::Result<V
         LostBy::OtherThan(boot) => Box::new(*boot.0.as_bytes()),
     };
     let mut select = connection.prepare_cached(&sql)?;
-    let mut rows = select.query(params![bound, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut rows = select.query(params![bound, after.map_or(-1, MessageId::as_integer)])?;
     let mut lost = Vec::new();
-    while let Some(row) = rows.next()? {
+    // No LIMIT: those that cannot be read count for nothing, or a page of them would look like the last one.
+    while lost.len() < limit
+        && let Some(row) = rows.next()?
+    {
         let Some(notification) = legible(row.get(0)?, rows::notification(row))? else { continue };
         let counters = Counters { fence: row.get(17)?, attempts: row.get(19)?, lost_leases: row.get(20)? };
         let lease = Lease { id: notification.id, fence: counters.fence, until: rows::instant(row, 18)? };

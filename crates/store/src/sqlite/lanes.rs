@@ -1,4 +1,4 @@
-//! Where work is due: for each lane with waiting jobs, when its first one is.
+//! Where work is due: for each lane with waiting jobs, when its first one is. And how much there is of what is counted.
 //!
 //! Workers ask this many times a second, so it is held in memory. The writer brings it up to date after each commit and
 //! before it answers, from the tables, for the lanes that the commit touched.
@@ -27,6 +27,8 @@ pub(crate) struct Lanes {
     names: HashMap<i64, QueueKey>,
     queued: i64,
     leased: i64,
+    /// Dead letters that nobody has decided about. Counting them takes longer the more there are.
+    undecided: i64,
 }
 
 /// What a transaction changed.
@@ -36,6 +38,7 @@ pub(crate) struct Changes {
     users: Vec<(TenantId, UserId)>,
     queued: i64,
     leased: i64,
+    undecided: i64,
 }
 
 impl Changes {
@@ -61,6 +64,16 @@ impl Changes {
         self.leased -= 1;
     }
 
+    /// A dead letter waits for a decision.
+    pub(crate) fn undecided(&mut self) {
+        self.undecided += 1;
+    }
+
+    /// A dead letter waits for a decision no more.
+    pub(crate) fn decided(&mut self) {
+        self.undecided -= 1;
+    }
+
     /// A user is not as they were.
     pub(crate) fn user_changed(&mut self, tenant: TenantId, user: UserId) {
         self.users.push((tenant, user));
@@ -77,7 +90,7 @@ impl Changes {
             let name = if due.is_some() { Some(name(connection, lane.0)?) } else { None };
             lanes.push((lane, due.map(Timestamp::from_millis).zip(name)));
         }
-        Ok(Resolved { users: self.users, lanes, queued: self.queued, leased: self.leased })
+        Ok(Resolved { users: self.users, lanes, queued: self.queued, leased: self.leased, undecided: self.undecided })
     }
 }
 
@@ -87,6 +100,7 @@ pub(crate) struct Resolved {
     lanes: Vec<(LaneId, Option<(Timestamp, QueueKey)>)>,
     queued: i64,
     leased: i64,
+    undecided: i64,
 }
 
 impl Resolved {
@@ -101,7 +115,10 @@ impl Lanes {
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let queued = connection.query_row("SELECT count(*) FROM jobs", [], |row| row.get(0))?;
         let leased = connection.query_row("SELECT count(*) FROM leases", [], |row| row.get(0))?;
-        let mut lanes = Self { queued, leased, ..Self::default() };
+        let undecided =
+            connection
+                .query_row("SELECT count(*) FROM dead_letters WHERE review_status = 'pending'", [], |row| row.get(0))?;
+        let mut lanes = Self { queued, leased, undecided, ..Self::default() };
         let mut queues = connection.prepare("SELECT id FROM queues")?;
         let ids = queues.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
         let mut changes = Changes::default();
@@ -132,6 +149,7 @@ impl Lanes {
         }
         self.queued += resolved.queued;
         self.leased += resolved.leased;
+        self.undecided += resolved.undecided;
     }
 
     /// Up to `limit` lanes that are due, and when the next one becomes due. Groups take turns, each with its longest due
@@ -161,9 +179,9 @@ impl Lanes {
         self.by_due.first().map(|(at, _)| *at)
     }
 
-    /// Jobs waiting and jobs leased.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (u64::try_from(self.queued).unwrap_or(0), u64::try_from(self.leased).unwrap_or(0))
+    /// Jobs waiting, jobs leased, and dead letters that nobody has decided about.
+    pub(crate) fn counts(&self) -> [u64; 3] {
+        [self.queued, self.leased, self.undecided].map(|count| u64::try_from(count).unwrap_or(0))
     }
 
     fn lane(&self, (queue, priority): LaneId) -> Option<Lane> {

@@ -11,7 +11,7 @@ use tidings_core::journal::{Entry, Event as JournalEvent};
 use tidings_core::ports::Upkeep;
 use tidings_core::ports::history::Cancellation;
 use tidings_core::ports::upkeep::{Stats, Swept};
-use tidings_core::retention::{Due, Facts, Policy};
+use tidings_core::retention::{Due, Facts, Policy, Span};
 use tidings_core::retry::Policies;
 use tidings_core::time::Timestamp;
 
@@ -38,16 +38,14 @@ impl Upkeep for SqliteStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        let (queued, leased, oldest_due) = {
+        let ([queued, leased, dead_letters_pending], oldest_due) = {
             let lanes = self.inner.lanes.lock();
-            let (queued, leased) = lanes.counts();
-            (queued, leased, lanes.oldest())
+            (lanes.counts(), lanes.oldest())
         };
         let waiting_writes = self.inner.writer.waiting();
         let size_bytes = size(&self.inner.data_dir);
         self.read(move |connection| {
-            let (dead_letters_pending, oldest_dead_letter) =
-                pending_dead_letters(connection).map_err(|error| sort(&error))?;
+            let oldest_dead_letter = oldest_dead_letter(connection).map_err(|error| sort(&error))?;
             Ok(Stats {
                 queued,
                 leased,
@@ -61,25 +59,23 @@ impl Upkeep for SqliteStore {
         .await
     }
 
-    async fn sweep(
-        &self,
-        policy: &Policy,
-        from: Option<MessageId>,
-        now: Timestamp,
-        batch: usize,
-    ) -> Result<Swept, StoreError> {
-        let horizon = MessageId::floor(policy.horizon(now));
+    async fn sweep(&self, policy: &Policy, span: Span, now: Timestamp, batch: usize) -> Result<Swept, StoreError> {
         let policy = policy.clone();
-        let (candidates, next) = self
-            .read(move |connection| {
-                candidates(connection, &policy, from, horizon, now, batch).map_err(|error| sort(&error))
-            })
+        let look = self
+            .read(move |connection| look(connection, &policy, span, now, batch).map_err(|error| sort(&error)))
             .await?;
-        if candidates.is_empty() && next.is_some() {
-            return Ok(Swept { next, ..Swept::default() });
+        let reaches_horizon = span.upto.is_none() && look.next.is_none();
+        if look.candidates.is_empty() && !reaches_horizon {
+            return Ok(Swept { next: look.next, due_at: look.due_at, ..Swept::default() });
         }
         let policies = self.inner.policies.clone();
-        let swept = move |tx: &mut Tx<'_>| Ok(sweep(tx, &candidates, next, &policies, now)?);
+        let swept = move |tx: &mut Tx<'_>| {
+            let swept = sweep(tx, &look, &policies, now)?;
+            if reaches_horizon {
+                forget_idle_queues(tx)?;
+            }
+            Ok(swept)
+        };
         self.inner.writer.write(batch, swept).await
     }
 
@@ -100,10 +96,11 @@ impl Upkeep for SqliteStore {
     }
 }
 
-fn pending_dead_letters(connection: &Connection) -> rusqlite::Result<(u64, Option<Timestamp>)> {
-    let mut select =
-        connection.prepare_cached("SELECT count(*), min(died_at) FROM dead_letters WHERE review_status = 'pending'")?;
-    select.query_row([], |row| Ok((row.get(0)?, rows::optional_instant(row, 1)?)))
+/// When the oldest dead letter died that nobody has decided about: the first of an index.
+fn oldest_dead_letter(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let mut select = connection
+        .prepare_cached("SELECT died_at FROM dead_letters WHERE review_status = 'pending' ORDER BY died_at LIMIT 1")?;
+    select.query_row([], |row| rows::instant(row, 0)).optional()
 }
 
 /// The bytes of the database and its log.
@@ -120,22 +117,25 @@ struct Candidate {
     due: Due,
 }
 
-/// Looks at up to `batch` notifications; returns those that something is to be done about, and where to go on.
-fn candidates(
-    connection: &Connection,
-    policy: &Policy,
-    from: Option<MessageId>,
-    horizon: MessageId,
-    now: Timestamp,
-    batch: usize,
-) -> rusqlite::Result<(Vec<Candidate>, Option<MessageId>)> {
+/// What a step of retention has seen.
+struct Look {
+    candidates: Vec<Candidate>,
+    next: Option<MessageId>,
+    /// The earliest instant at which something can be due of what is kept.
+    due_at: Option<Timestamp>,
+}
+
+/// Looks at up to `batch` notifications.
+fn look(connection: &Connection, policy: &Policy, span: Span, now: Timestamp, batch: usize) -> rusqlite::Result<Look> {
     let mut select = connection.prepare_cached(
         "SELECT n.id, n.tenant_id, n.state, n.accepted_at, n.due_at, n.finished_at, n.read_at, l.id FROM notifications n
-         LEFT JOIN leases l ON l.id = n.id WHERE n.id > ?1 AND n.id < ?2 ORDER BY n.id LIMIT ?3",
+         LEFT JOIN leases l ON l.id = n.id WHERE n.id > ?1 AND n.id <= ?2 ORDER BY n.id LIMIT ?3",
     )?;
-    let from = from.map_or(-1, MessageId::as_integer);
-    let mut rows = select.query(params![from, horizon.as_integer(), i64::try_from(batch).unwrap_or(i64::MAX)])?;
-    let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
+    let after = span.after.map_or(-1, MessageId::as_integer);
+    let upto = span.last(policy, now).as_integer();
+    let mut rows = select.query(params![after, upto, i64::try_from(batch).unwrap_or(i64::MAX)])?;
+    let mut look = Look { candidates: Vec::new(), next: None, due_at: None };
+    let mut seen = 0;
     while let Some(row) = rows.next()? {
         let id = rows::message_id(row, 0)?;
         let is_leased = row.get::<_, Option<i64>>(7)?.is_some();
@@ -146,49 +146,54 @@ fn candidates(
             finished_at: rows::optional_instant(row, 5)?,
             read_at: rows::optional_instant(row, 6)?,
         };
-        let due = policy.judge(&facts, now);
-        if due != Due::Keep {
-            found.push(Candidate { id, tenant: TenantId::from_integer(row.get(1)?), due });
+        match policy.judge(&facts, now) {
+            Due::Keep => look.due_at = Some(earlier(look.due_at, policy.earliest(&facts, now))),
+            due => look.candidates.push(Candidate { id, tenant: TenantId::from_integer(row.get(1)?), due }),
         }
-        (seen, last) = (seen + 1, Some(id));
+        (seen, look.next) = (seen + 1, Some(id));
     }
-    Ok((found, if seen < batch { None } else { last }))
+    if seen < batch {
+        look.next = None;
+    }
+    Ok(look)
 }
 
-fn sweep(
-    tx: &mut Tx<'_>,
-    candidates: &[Candidate],
-    next: Option<MessageId>,
-    policies: &Policies,
-    now: Timestamp,
-) -> rusqlite::Result<Swept> {
-    let mut swept = Swept { next, ..Swept::default() };
-    for candidate in candidates {
+fn earlier(one: Option<Timestamp>, other: Timestamp) -> Timestamp {
+    one.map_or(other, |one| one.min(other))
+}
+
+fn sweep(tx: &mut Tx<'_>, look: &Look, policies: &Policies, now: Timestamp) -> rusqlite::Result<Swept> {
+    let mut swept = Swept { next: look.next, due_at: look.due_at, ..Swept::default() };
+    for candidate in &look.candidates {
         if candidate.due == Due::Expire {
             let ended = end_waiting(tx, candidate.tenant, candidate.id, Event::Expired, policies, now)?;
             swept.expired += usize::from(ended == Some(Cancellation::Cancelled));
+            // Expired it is kept on, and so it is if somebody has claimed it since: the next pass sees for how long.
+            swept.due_at = Some(earlier(swept.due_at, now));
         } else {
             delete(tx, candidate.id)?;
             swept.deleted += 1;
         }
     }
-    if next.is_none() {
-        forget_idle_queues(tx)?;
-    }
     Ok(swept)
 }
 
 /// Deletes a notification that has ended, with all that belongs to it.
-fn delete(tx: &Tx<'_>, id: MessageId) -> rusqlite::Result<()> {
+fn delete(tx: &mut Tx<'_>, id: MessageId) -> rusqlite::Result<()> {
     let integer = id.as_integer();
     leave_inbox(tx, integer)?;
     for sql in [
         "DELETE FROM contents WHERE id = ?1",
         "DELETE FROM journal WHERE id = ?1",
-        "DELETE FROM dead_letters WHERE id = ?1",
         "DELETE FROM notifications WHERE id = ?1",
     ] {
         tx.connection.prepare_cached(sql)?.execute(params![integer])?;
+    }
+    let mut letter =
+        tx.connection.prepare_cached("DELETE FROM dead_letters WHERE id = ?1 RETURNING review_status = 'pending'")?;
+    let was_undecided: Option<bool> = letter.query_row(params![integer], |row| row.get(0)).optional()?;
+    if was_undecided == Some(true) {
+        tx.changes.decided();
     }
     Ok(())
 }

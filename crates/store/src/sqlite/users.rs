@@ -44,6 +44,13 @@ impl UserCache {
         state.users.insert((user.tenant, user.id), user);
     }
 
+    /// Forgets everybody, when it is not known who has changed.
+    pub(crate) fn forget_all(&self) {
+        let mut state = self.state.lock();
+        state.changes += 1;
+        state.users.clear();
+    }
+
     /// Forgets a user who has changed.
     pub(crate) fn forget(&self, tenant: TenantId, user: UserId) {
         let mut state = self.state.lock();

@@ -20,7 +20,7 @@ async fn ready(world: &World, limit: usize, depth: usize) -> Ready {
 }
 
 async fn lost(world: &World, by: LostBy) -> Vec<Lost> {
-    world.store.lost(by, 1_000).await.expect(ANSWERS)
+    world.store.lost(by, None, 1_000).await.expect(ANSWERS)
 }
 
 pub async fn what_is_stored_is_ready_at_once(world: &World) {
@@ -237,13 +237,23 @@ pub async fn leases_are_lost_by_the_death_of_their_owner(world: &World) {
     }
 }
 
-pub async fn no_more_lost_leases_are_told_than_asked_for(world: &World) {
+pub async fn lost_leases_are_told_a_few_at_a_time(world: &World) {
+    let mut expected = Vec::new();
     for _ in 0..5 {
-        world.accept_email().await;
+        expected.push(world.accept_email().await);
     }
     world.claim_all().await;
-    let told = world.store.lost(LostBy::OtherThan(RIVAL), 3).await.expect(ANSWERS);
-    assert_eq!(told.len(), 3);
+    world.advance(LEASE);
+    for by in [LostBy::OtherThan(RIVAL), LostBy::Deadline(world.now())] {
+        let (mut told, mut after) = (Vec::new(), None);
+        for page in [3, 2, 0] {
+            let lost = world.store.lost(by, after, 3).await.expect(ANSWERS);
+            assert_eq!(lost.len(), page);
+            told.extend(lost.iter().map(|lost| lost.lease.id));
+            after = told.last().copied();
+        }
+        assert_eq!(told, expected);
+    }
 }
 
 pub async fn a_lost_lease_goes_to_another_claimer(world: &World) {

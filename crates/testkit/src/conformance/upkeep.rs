@@ -6,7 +6,7 @@ use tidings_core::delivery::{State, Verdict};
 use tidings_core::id::{TenantId, UserId};
 use tidings_core::journal::Event;
 use tidings_core::notification::{Content, NewNotification, Record};
-use tidings_core::ports::dead_letters::Review;
+use tidings_core::ports::dead_letters::{Review, ReviewStatus};
 use tidings_core::ports::jobs::{Settled, Settlement};
 use tidings_core::ports::streams::InboxPage;
 use tidings_core::ports::upkeep::Stats;
@@ -72,6 +72,22 @@ pub async fn stats_count_what_is_there(world: &World) {
         world.store.review(TenantId::DEFAULT, job.lease.id, discard, world.now()).await.expect(ANSWERS);
         assert_eq!(stats(world).await, left);
     }
+}
+
+pub async fn stats_count_the_dead_letters_that_nobody_has_decided_about(world: &World) {
+    let pending = async || stats(world).await.dead_letters_pending;
+    let id = world.dead().await;
+    let (reviewing, back) = (ReviewStatus::Reviewing, ReviewStatus::Pending);
+    for (status, expected) in [(None, 1), (Some(reviewing), 0), (Some(reviewing), 0), (Some(back), 1), (Some(back), 1)]
+    {
+        let note = Review::Note { note: Some("seen".to_owned()), status };
+        world.store.review(TenantId::DEFAULT, id, note, world.now()).await.expect(ANSWERS);
+        assert_eq!(pending().await, expected, "{status:?}");
+    }
+    let anew = NewNotification { redrive_of: Some(id), redrives: 1, ..world.email() };
+    let redrive = Review::Redrive(Box::new(anew));
+    world.store.review(TenantId::DEFAULT, id, redrive, world.now()).await.expect(ANSWERS);
+    assert_eq!(pending().await, 0);
 }
 
 pub async fn an_erasure_takes_content_inbox_and_what_providers_said(world: &World) {

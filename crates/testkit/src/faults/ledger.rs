@@ -26,7 +26,7 @@ pub enum Outcome {
     Ok(String),
     /// It was refused with this HTTP status. 0: it never left the client, because nobody took the connection.
     Refused(u16),
-    /// Nobody knows: no answer in time, or the connection was cut.
+    /// Nobody knows: no answer in time, the connection was cut, or the store failed (503 `store_unavailable`).
     Unknown,
 }
 
@@ -130,7 +130,7 @@ fn says_never(status: u16) -> bool {
 }
 
 /// Whether the request may have been accepted in spite of its status. Tidings promises that nothing of a request is
-/// stored that it answers with 503 or 507.
+/// stored that it answers with 503 or 507; only the 503 `store_unavailable` leaves it open, and is [`Outcome::Unknown`].
 fn leaves_it_open(status: u16) -> bool {
     status >= 500 && !matches!(status, 503 | 507)
 }

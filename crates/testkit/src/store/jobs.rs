@@ -1,6 +1,7 @@
 //! The queue.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Bound;
 
 use async_trait::async_trait;
 use tidings_core::delivery::{Next, State};
@@ -30,8 +31,12 @@ impl Jobs for FakeStore {
         self.write(|tables| settlements.into_iter().map(|settlement| tables.settle(settlement)).collect())
     }
 
-    async fn lost(&self, by: LostBy, limit: usize) -> Result<Vec<Lost>, StoreError> {
-        self.read(|tables| tables.notifications.values().filter_map(|row| lost(row, by)).take(limit).collect())
+    async fn lost(&self, by: LostBy, after: Option<MessageId>, limit: usize) -> Result<Vec<Lost>, StoreError> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.read(|tables| {
+            let rows = tables.notifications.range((start, Bound::Unbounded));
+            rows.filter_map(|(_, row)| lost(row, by)).take(limit).collect()
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use tidings_core::journal::{Entry, Event as JournalEvent};
 use tidings_core::ports::Upkeep;
 use tidings_core::ports::dead_letters::ReviewStatus;
 use tidings_core::ports::upkeep::{Stats, Swept};
-use tidings_core::retention::{Due, Facts, Policy};
+use tidings_core::retention::{Due, Facts, Policy, Span};
 use tidings_core::time::Timestamp;
 
 use super::FakeStore;
@@ -26,14 +26,8 @@ impl Upkeep for FakeStore {
         self.read(Tables::stats)
     }
 
-    async fn sweep(
-        &self,
-        policy: &Policy,
-        from: Option<MessageId>,
-        now: Timestamp,
-        batch: usize,
-    ) -> Result<Swept, StoreError> {
-        self.write(|tables| tables.sweep(policy, from, now, batch))
+    async fn sweep(&self, policy: &Policy, span: Span, now: Timestamp, batch: usize) -> Result<Swept, StoreError> {
+        self.write(|tables| tables.sweep(policy, span, now, batch))
     }
 
     async fn forget_keys(&self, now: Timestamp, batch: usize) -> Result<usize, StoreError> {
@@ -72,19 +66,26 @@ impl Tables {
         }
     }
 
-    fn sweep(&mut self, policy: &Policy, from: Option<MessageId>, now: Timestamp, batch: usize) -> Swept {
-        let start = from.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.notifications.range((start, Bound::Unbounded)).take(batch);
-        let judged: Vec<(MessageId, TenantId, Due)> =
-            rows.map(|(id, row)| (*id, row.notification.tenant, policy.judge(&facts(row), now))).collect();
+    fn sweep(&mut self, policy: &Policy, span: Span, now: Timestamp, batch: usize) -> Swept {
+        let start = span.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let last = span.last(policy, now);
+        let rows = self.notifications.range((start, Bound::Unbounded)).take_while(|(id, _)| **id <= last).take(batch);
+        let judged: Vec<(MessageId, TenantId, Due, Timestamp)> = rows
+            .map(|(id, row)| {
+                let facts = facts(row);
+                (*id, row.notification.tenant, policy.judge(&facts, now), policy.earliest(&facts, now))
+            })
+            .collect();
         let last = judged.last().map(|(id, ..)| *id);
         let mut swept = Swept { next: last.filter(|_| judged.len() == batch), ..Swept::default() };
-        for (id, tenant, due) in judged {
+        let mut left = Vec::new();
+        for (id, tenant, due, earliest) in judged {
             match due {
-                Due::Keep => {}
+                Due::Keep => left.push(earliest),
                 Due::Expire => {
                     let ended = self.end(tenant, id, Event::Expired, now);
                     swept.expired += usize::from(ended.is_some_and(|ended| ended.is_ok()));
+                    left.push(now);
                 }
                 Due::Delete => {
                     self.delete(id);
@@ -92,6 +93,7 @@ impl Tables {
                 }
             }
         }
+        swept.due_at = left.into_iter().min();
         swept
     }
 

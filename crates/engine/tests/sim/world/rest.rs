@@ -68,7 +68,7 @@ impl World {
         let due = all.iter().map(|kept| &kept.record.summary).filter(|summary| summary.state == State::Queued);
         let due = due.map(|summary| summary.due_at);
         let redrives = all.iter().filter_map(|kept| kept.letter.as_ref()?.next_redrive_at);
-        let leases = self.store.lost(LostBy::Deadline(Timestamp::MAX), usize::MAX).await.unwrap();
+        let leases = self.store.lost(LostBy::Deadline(Timestamp::MAX), None, usize::MAX).await.unwrap();
         let leases = leases.into_iter().map(|lost| lost.lease.until);
         due.chain(redrives).chain(leases).min().map(|at| at.since(now))
     }

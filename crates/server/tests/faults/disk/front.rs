@@ -75,6 +75,8 @@ impl Front {
         let reply = self.post(body).await.ok();
         let outcome = match &reply {
             Some(reply) if reply.status == 202 => Outcome::Ok(reply.id()),
+            // A commit that fails may be on the disk all the same.
+            Some(reply) if reply.code() == "store_unavailable" => Outcome::Unknown,
             Some(reply) => Outcome::Refused(reply.status),
             None => Outcome::Unknown,
         };

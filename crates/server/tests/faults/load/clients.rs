@@ -104,7 +104,11 @@ impl Clients {
         if status != 202 {
             let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             let pause = asked.map_or(PAUSE, Duration::from_secs).clamp(PAUSE, LONGEST_PAUSE);
-            return Try { outcome: Outcome::Refused(status), status, pause };
+            let body: Option<Value> = answer.json().await.ok();
+            // A commit that fails may be on the disk all the same.
+            let is_open = status == 503 && body.is_none_or(|body| body["code"] == "store_unavailable");
+            let outcome = if is_open { Outcome::Unknown } else { Outcome::Refused(status) };
+            return Try { outcome, status, pause };
         }
         // The answer may be cut off after its head.
         let body: Option<Value> = answer.json().await.ok();

@@ -44,13 +44,15 @@ impl Drop for Ended {
 enum Fault {
     /// In one of its writes, perhaps through its own fault.
     Write(rusqlite::Error),
-    /// In beginning or committing: no write is to blame.
+    /// Around the writes: none is to blame.
     Transaction(rusqlite::Error),
+    /// In committing. What was written may be on the disk all the same, such as when only the flush failed.
+    Commit(rusqlite::Error),
 }
 
 impl Fault {
     fn error(&self) -> &rusqlite::Error {
-        let (Self::Write(error) | Self::Transaction(error)) = self;
+        let (Self::Write(error) | Self::Transaction(error) | Self::Commit(error)) = self;
         error
     }
 }
@@ -147,9 +149,17 @@ impl Thread {
 
     fn fail(&mut self, group: Vec<Box<dyn Write>>, fault: &Fault) {
         let error = fault.error();
-        tracing::error!("A commit of {} writes failed and nothing of it is stored: {error}", group.len());
+        let count = group.len();
+        match fault {
+            Fault::Commit(_) => {
+                tracing::error!("A commit of {count} writes failed; they may or may not have been stored: {error}");
+            }
+            Fault::Write(_) | Fault::Transaction(_) => {
+                tracing::error!("A transaction of {count} writes failed and nothing of it is stored: {error}");
+            }
+        }
         // A write that fails through its own fault says nothing about the store.
-        if matches!(fault, Fault::Transaction(_)) || concerns_all(error) {
+        if matches!(fault, Fault::Transaction(_) | Fault::Commit(_)) || concerns_all(error) {
             *self.health.failed_at.lock() = Some(Instant::now());
         }
         // A transaction that could not even be rolled back is as bad as a file system that failed.
@@ -167,7 +177,8 @@ impl Thread {
         is_full(error) || (is_about_room(error) && self.keeper.shared().disk.has_no_room())
     }
 
-    /// Runs all writes in one transaction. After an error nothing has happened, on disk or in memory.
+    /// Runs all writes in one transaction. After an error nothing has happened in memory, and nothing on disk unless it
+    /// was the commit that failed.
     fn transact(&mut self, group: &mut [Box<dyn Write>]) -> Result<(), Fault> {
         if self.give_up.borrow().is_some() {
             return Err(Fault::Transaction(unusable("the store has given up")));
@@ -193,7 +204,7 @@ impl Thread {
         }));
         let resolved = outcome.unwrap_or_else(|panic| Err(Fault::Write(panicked(panic.as_ref()))));
         tidings_faultpoints::point("store.before-commit");
-        let commit = || self.connection.execute_batch("COMMIT").map_err(Fault::Transaction);
+        let commit = || self.connection.execute_batch("COMMIT").map_err(Fault::Commit);
         match resolved.and_then(|resolved| commit().map(|()| resolved)) {
             Ok((resolved, commits)) => {
                 self.commits = commits;
@@ -268,6 +279,8 @@ impl Thread {
         self.memory = memory;
         self.commits = commits;
         *self.mirrors.lanes.lock() = lanes;
+        // The commit that failed may be there, and with it users who are not as they were.
+        self.mirrors.users.forget_all();
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use tidings_core::ports::history::Query;
 use tidings_core::ports::intake::{Acceptance, Submission};
 use tidings_core::ports::jobs::{Claim, Job, LostBy, Settlement};
 use tidings_core::ports::streams::{InboxRange, Receipt, ReceiptFor};
-use tidings_core::retention::Policy;
+use tidings_core::retention::{Policy, Span};
 use tidings_core::time::{Clock, Timestamp};
 
 use super::random::Random;
@@ -112,11 +112,11 @@ impl History {
         let now = self.now();
         let mut swept = Vec::new();
         for store in [&self.real, &self.fake] {
-            let (mut from, mut deleted, mut expired) = (None, 0, 0);
+            let (mut span, mut deleted, mut expired) = (Span::ALL, 0, 0);
             loop {
-                let step = store.sweep(&Policy::default(), from, now, 20).await.expect(ANSWERS);
-                (from, deleted, expired) = (step.next, deleted + step.deleted, expired + step.expired);
-                if from.is_none() {
+                let step = store.sweep(&Policy::default(), span, now, 20).await.expect(ANSWERS);
+                (span.after, deleted, expired) = (step.next, deleted + step.deleted, expired + step.expired);
+                if span.after.is_none() {
                     break;
                 }
             }
@@ -319,7 +319,7 @@ impl History {
     async fn lose(&mut self) {
         let now = self.now();
         let by = if self.random.chance(70) { LostBy::Deadline(now) } else { LostBy::OtherThan(OWNER) };
-        let (mut real, mut fake) = both!(self, store => store.lost(by, 1_000));
+        let (mut real, mut fake) = both!(self, store => store.lost(by, None, 1_000));
         for lost in [&mut real, &mut fake] {
             lost.sort_by_key(|lost| lost.lease.id);
         }

@@ -13,7 +13,7 @@ use tidings_core::ports::jobs::{Claim, Job, Lost, LostBy, Ready, Settled, Settle
 use tidings_core::ports::streams::{InboxHead, InboxPage, InboxRange, Receipt, ReceiptFor};
 use tidings_core::ports::upkeep::{Stats, Swept};
 use tidings_core::ports::{Catalog, DeadLetters, History, Intake, Jobs, Streams, Upkeep};
-use tidings_core::retention::Policy;
+use tidings_core::retention::{Policy, Span};
 use tidings_core::time::Timestamp;
 use tidings_core::user::{Credentials, NewUser, User, UserConflict};
 
@@ -44,8 +44,8 @@ impl Jobs for FaultyStore {
         self.through(Call::Settle, self.layers.jobs.settle(settlements)).await
     }
 
-    async fn lost(&self, by: LostBy, limit: usize) -> Result<Vec<Lost>, StoreError> {
-        self.through(Call::Lost, self.layers.jobs.lost(by, limit)).await
+    async fn lost(&self, by: LostBy, after: Option<MessageId>, limit: usize) -> Result<Vec<Lost>, StoreError> {
+        self.through(Call::Lost, self.layers.jobs.lost(by, after, limit)).await
     }
 }
 
@@ -169,14 +169,8 @@ impl Upkeep for FaultyStore {
         self.through(Call::Other, self.layers.upkeep.stats()).await
     }
 
-    async fn sweep(
-        &self,
-        policy: &Policy,
-        from: Option<MessageId>,
-        now: Timestamp,
-        batch: usize,
-    ) -> Result<Swept, StoreError> {
-        self.through(Call::Sweep, self.layers.upkeep.sweep(policy, from, now, batch)).await
+    async fn sweep(&self, policy: &Policy, span: Span, now: Timestamp, batch: usize) -> Result<Swept, StoreError> {
+        self.through(Call::Sweep, self.layers.upkeep.sweep(policy, span, now, batch)).await
     }
 
     async fn forget_keys(&self, now: Timestamp, batch: usize) -> Result<usize, StoreError> {
