@@ -15,7 +15,7 @@ function read(name) {
 
 const NAMES = [
   "idle", "accept", "accept-keys", "accept-none-due", "accept-users", "accept-batch", "accept-open", "accept-stored",
-  "deliver", "deliver-users", "deliver-open", "deliver-stored", "webhook", "webhook-open", "email",
+  "deliver", "deliver-users", "deliver-open", "deliver-stored", "webhook", "webhook-many", "webhook-open", "email", "email-many",
   "recover", "recover-many", "compare",
 ];
 const reports = Object.fromEntries(NAMES.map((name) => [name, read(name)]));
@@ -113,7 +113,7 @@ function accepting() {
 
 function delivering() {
   const head = ["command", "delivered/s", "end to end p50", "p99", "p99.9", "CPU each", "memory at most", "errors"];
-  const names = ["deliver", "deliver-users", "deliver-open", "deliver-stored", "webhook", "webhook-open", "email"];
+  const names = ["deliver", "deliver-users", "deliver-open", "deliver-stored", "webhook", "webhook-many", "webhook-open", "email", "email-many"];
   const row = (report) => {
     const latency = report.deliver.latencyMs;
     return [

@@ -20,7 +20,7 @@ use runs::Runs;
 use spill::{Progress, STEP, Spill};
 
 /// How many keys are held in memory (about 60 bytes each).
-const CAPACITY: usize = 400_000;
+const CAPACITY: usize = 200_000;
 
 /// What is known of a key.
 #[derive(Clone, Copy, Debug)]
