@@ -94,12 +94,13 @@ async fn many_are_sent_anew_by_a_filter() {
     let two =
         world.post("/api/dead-letters/redrive", &world.admin(), &json!({"type": "webhook", "limit": 2})).await.json();
     assert_eq!(two["redriven"], 2, "{two:#}");
-    let rest =
-        world.post("/api/dead-letters/redrive", &world.admin(), &json!({"reviewStatus": "pending"})).await.json();
-    assert_eq!(rest["redriven"], 3, "{rest:#}");
+    // Those two are refused again, and then they are dead letters like the rest.
     for id in two["messageIds"].as_array().unwrap() {
         world.ended(id.as_str().unwrap()).await;
     }
+    let rest =
+        world.post("/api/dead-letters/redrive", &world.admin(), &json!({"reviewStatus": "pending"})).await.json();
+    assert_eq!(rest["redriven"], 5, "{rest:#}");
     world.stop().await;
 }
 
